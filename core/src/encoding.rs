@@ -1,0 +1,53 @@
+//! base64url without padding (RFC 4648 §5): one spelling for each byte string, everything else refused.
+
+use alloc::{string::String, vec::Vec};
+
+use base64::Engine as _;
+
+/// With `std` the widest vector instructions the processor has, found out once.
+#[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
+static ENGINE: std::sync::LazyLock<base64::engine::simd::Simd> = std::sync::LazyLock::new(|| {
+    base64::engine::simd::Simd::url_safe(base64::engine::general_purpose::NO_PAD)
+});
+#[cfg(not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as ENGINE;
+
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    ENGINE.encode(bytes)
+}
+
+/// `None` for a byte outside the alphabet, padding, an impossible length, or bits that stand for nothing.
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    ENGINE.decode(text).ok()
+}
+
+/// As [`decode`], for a text that must give exactly `N` bytes. Allocates nothing.
+pub(crate) fn decode_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // The length is checked first: the decoder may refuse a slice that it can't prove large enough.
+    (text.len() == (N * 4).div_ceil(3)
+        && ENGINE.decode_slice(text, &mut bytes).is_ok_and(|written| written == N))
+    .then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling_for_each_byte_string() {
+        assert_eq!(encode(&[0xfb, 0xff]), "-_8");
+        assert_eq!(decode(b"-_8").unwrap(), [0xfb, 0xff]);
+        for other in ["-_9", "-_8=", "+/8", "-_8 ", "-_8\n", "-", "-_8a_"] {
+            assert_eq!(decode(other.as_bytes()), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn arrays_want_their_exact_length() {
+        assert_eq!(decode_array::<2>(b"-_8"), Some([0xfb, 0xff]));
+        assert_eq!(decode_array::<3>(b"-_8"), None);
+        assert_eq!(decode_array::<2>(b"-_8A"), None);
+        assert_eq!(decode_array::<16>(&encode(&[7; 16]).into_bytes()), Some([7; 16]));
+    }
+}

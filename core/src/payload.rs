@@ -1,0 +1,219 @@
+//! The JSON inside tokens and records. `core/FORMAT.md` lists its fields.
+
+use alloc::{
+    borrow::Cow,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+use core::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::{
+    binding::Fingerprint,
+    crypto::KeyId,
+    error::{Error, Unreadable},
+    flash::Messages,
+    id::{Key, SessionId},
+    time::Timestamp,
+    token::Opened,
+};
+
+/// Everything but the application's data, in the order in which it is written.
+#[derive(Serialize)]
+pub(crate) struct Meta<'a> {
+    /// In tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sid: Option<&'a SessionId>,
+    /// In records, instead of the secret id: binds a record to where it lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Key>,
+    pub(crate) rot: u64,
+    pub(crate) iat: Timestamp,
+    pub(crate) abs: Timestamp,
+    /// In tokens: which save this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ver: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sub: Option<&'a str>,
+    /// When the subject last proved who it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<Timestamp>,
+    /// In records: the subject's epoch when the session was authenticated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bind: Option<&'a Fingerprint>,
+    #[serde(skip_serializing_if = "Messages::is_empty")]
+    pub(crate) flash: &'a Messages,
+}
+
+/// The same, as it is read. Unknown fields are passed over, duplicate ones refused.
+#[derive(Deserialize)]
+pub(crate) struct Parsed<'a> {
+    #[serde(default)]
+    pub(crate) sid: Option<SessionId>,
+    #[serde(default)]
+    pub(crate) key: Option<Key>,
+    pub(crate) rot: u64,
+    pub(crate) iat: Timestamp,
+    pub(crate) abs: Timestamp,
+    #[serde(default)]
+    pub(crate) ver: u64,
+    #[serde(default, borrow)]
+    pub(crate) sub: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(crate) auth: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) epoch: Option<u64>,
+    #[serde(default)]
+    pub(crate) bind: Option<Fingerprint>,
+    #[serde(default)]
+    pub(crate) flash: Messages,
+    #[serde(default, borrow)]
+    pub(crate) data: Option<&'a RawValue>,
+}
+
+impl<'a> Parsed<'a> {
+    pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Error> {
+        serde_json::from_slice(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))
+    }
+}
+
+/// A payload together with where the application's data lies in it. Wiped when dropped.
+#[derive(Clone)]
+pub(crate) struct Payload {
+    bytes: Zeroizing<Vec<u8>>,
+    data: Range<usize>,
+}
+
+impl Payload {
+    /// Puts the data behind the rest.
+    pub(crate) fn compose(meta: &Meta<'_>, data: &[u8]) -> Result<Self, Error> {
+        const FIELD: &[u8] = br#","data":"#;
+
+        let head = Zeroizing::new(to_json(meta)?);
+        let open = head.strip_suffix(b"}").unwrap_or(&head);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + FIELD.len() + data.len()));
+        bytes.extend_from_slice(open);
+        bytes.extend_from_slice(FIELD);
+        let start = bytes.len();
+        bytes.extend_from_slice(data);
+        bytes.push(b'}');
+        Ok(Self { bytes, data: start..start + data.len() })
+    }
+
+    /// From the bytes of a payload, which are parsed once: `with` takes what it needs of everything but the data.
+    pub(crate) fn read<R>(
+        bytes: Zeroizing<Vec<u8>>,
+        with: impl FnOnce(&mut Parsed<'_>) -> Result<R, Error>,
+    ) -> Result<(Self, R), Error> {
+        let mut parsed = Parsed::of(&bytes)?;
+        let taken = with(&mut parsed)?;
+        let data = parsed.data.ok_or(Error::Unreadable(Unreadable::Payload))?.get();
+        // The raw value borrows from `bytes`, so its address tells where it begins.
+        let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
+        let data = start..start + data.len();
+        drop(parsed);
+        Ok((Self { bytes, data }, taken))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.bytes[self.data.clone()]
+    }
+}
+
+/// What a reference token says: enough to find the record, and for an edge worker to know who is asking.
+///
+/// ```
+/// use session_core::{Kind, KeyRing, OsRandom, Plaintext, Reference, Secret, Timestamp, TokenCodec};
+///
+/// let ring = KeyRing::new(&Secret::generate(&OsRandom)?);
+/// let codec = TokenCodec::new(&ring, Kind::Reference, "session");
+/// let payload = br#"{"sid":"AAECAwQFBgcICQoLDA0ODw","rot":1,"iat":0,"abs":9,"ver":3,"sub":"42"}"#;
+/// let token = codec.seal(Plaintext::from(payload), Timestamp::from_millis(9), false, &OsRandom)?;
+/// let reference = Reference::from_token(codec.open(token.as_bytes(), Timestamp::from_millis(0))?)?;
+/// assert_eq!((reference.subject(), reference.rotation()), (Some("42"), 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub(crate) id: SessionId,
+    pub(crate) rotation: u64,
+    pub(crate) absolute_end: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    counter: u64,
+    subject: Option<String>,
+    key_id: KeyId,
+}
+
+impl Reference {
+    /// Reads an opened reference token.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if the payload is none of a reference: authentic, but of a later version.
+    pub fn from_token(opened: Opened) -> Result<Self, Error> {
+        let parsed = Parsed::of(opened.payload())?;
+        Ok(Self {
+            id: parsed.sid.ok_or(Error::Unreadable(Unreadable::Payload))?,
+            rotation: parsed.rot,
+            absolute_end: parsed.abs,
+            expires_at: opened.expires_at(),
+            counter: parsed.ver,
+            subject: parsed.sub.map(Cow::into_owned),
+            key_id: opened.key_id(),
+        })
+    }
+
+    /// Where the session's record lies.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.id.key()
+    }
+
+    /// The subject the session belongs to.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// How often the session was rotated before this token was made.
+    #[must_use]
+    pub const fn rotation(&self) -> u64 {
+        self.rotation
+    }
+
+    /// When the token expires, unless requests extend the session.
+    #[must_use]
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// When the session ends at the latest.
+    #[must_use]
+    pub const fn absolute_end(&self) -> Timestamp {
+        self.absolute_end
+    }
+
+    /// The save after which this token was made: a copy of the record that is older must not answer it.
+    #[must_use]
+    pub const fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    /// The key that sealed the token.
+    #[must_use]
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+}
+
+pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Serialize(error.to_string()))
+}

@@ -1,0 +1,214 @@
+//! The token: what a cookie holds. `core/FORMAT.md` is its specification.
+//!
+//! ```text
+//! token = base64url-nopad( version | flags | key id | expires at | iv | AES-256-CBC(payload) | tag )
+//!                          1 byte    1       4        8            16   n × 16                 32
+//! ```
+
+mod header;
+mod open;
+mod seal;
+
+use alloc::vec::Vec;
+
+pub use header::{Header, Kind};
+pub use open::Opened;
+pub(crate) use open::open_record;
+pub use seal::Plaintext;
+pub(crate) use seal::seal_record;
+
+use crate::crypto::{KeyRing, MacContext};
+
+/// Most characters of a token that are looked at: a cookie of 4096 bytes holds no more.
+pub const MAX_TOKEN_LEN: usize = 4096;
+
+/// Seals and opens the tokens of one cookie: a key ring, a kind and the cookie's name, with everything prepared.
+///
+/// A token sealed for one cookie name or kind doesn't open for another.
+///
+/// ```
+/// use session_core::{Kind, KeyRing, OsRandom, Plaintext, Rejection, Secret, Timestamp, TokenCodec};
+///
+/// let ring = KeyRing::new(&Secret::generate(&OsRandom)?);
+/// let codec = TokenCodec::new(&ring, Kind::CookieHeld, "__Host-session");
+/// let expires = Timestamp::from_millis(2_000);
+/// let token = codec.seal(Plaintext::from(b"payload"), expires, false, &OsRandom)?;
+///
+/// let opened = codec.open(token.as_bytes(), Timestamp::from_millis(1_999))?;
+/// assert_eq!(opened.payload(), b"payload");
+/// assert_eq!(codec.open(token.as_bytes(), expires).err(), Some(Rejection::Expired));
+///
+/// let other = TokenCodec::new(&ring, Kind::CookieHeld, "other");
+/// assert_eq!(other.open(token.as_bytes(), Timestamp::from_millis(0)).err(), Some(Rejection::Forged));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct TokenCodec {
+    ring: KeyRing,
+    kind: Kind,
+    /// One for each key of the ring, in its order, with the cookie's name absorbed.
+    macs: Vec<MacContext>,
+}
+
+/// Separates this use of the MAC key from any other.
+const DOMAIN: &[u8] = b"session-token-v1";
+
+impl TokenCodec {
+    /// For the tokens of `kind` in the cookie `name`.
+    #[must_use]
+    pub fn new(ring: &KeyRing, kind: Kind, name: &str) -> Self {
+        let macs = ring.iter().map(|keys| keys.mac_context(DOMAIN, name.as_bytes())).collect();
+        Self { ring: ring.clone(), kind, macs }
+    }
+
+    /// The kind of tokens this codec is for.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The ring whose keys seal and open.
+    #[must_use]
+    pub const fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use alloc::{string::String, vec};
+
+    use super::*;
+    use crate::{
+        crypto::Secret,
+        error::Rejection,
+        random::{OsRandom, Random, RandomError},
+        time::Timestamp,
+    };
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const LATER: Timestamp = Timestamp::from_millis(1_700_000_060_000);
+
+    fn ring(first: u8) -> KeyRing {
+        KeyRing::new(&secret(first))
+    }
+
+    fn secret(first: u8) -> Secret {
+        Secret::from_bytes(&core::array::from_fn::<u8, 32, _>(|i| first.wrapping_add(i as u8))).unwrap()
+    }
+
+    fn codec() -> TokenCodec {
+        TokenCodec::new(&ring(0), Kind::CookieHeld, "session")
+    }
+
+    fn seal(codec: &TokenCodec, payload: &[u8]) -> String {
+        codec.seal(Plaintext::from(payload), LATER, false, &OsRandom).unwrap()
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused_and_nothing_is_decrypted() {
+        let codec = codec();
+        for round in 0..100 {
+            let token = seal(&codec, &vec![round; usize::from(round)]);
+            let bytes = crate::encoding::decode(token.as_bytes()).unwrap();
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let rejection = codec.open(crate::encoding::encode(&flipped).as_bytes(), NOW).err();
+                let expected = match bit / 8 {
+                    0 => Rejection::Malformed,
+                    // Bit 0 says "deflated": authentic or not shows only in the tag. Bits 1 and 2 are the kind.
+                    1 if bit % 8 == 0 => Rejection::Forged,
+                    1 if bit % 8 < 3 => Rejection::WrongCookie,
+                    1 => Rejection::Malformed,
+                    2..6 => Rejection::UnknownKey,
+                    _ => Rejection::Forged,
+                };
+                assert_eq!(rejection, Some(expected), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_character_is_refused() {
+        let codec = codec();
+        let token = seal(&codec, b"{}");
+        for position in 0..token.len() {
+            for other in ["A", "_", "=", "+", " ", "\0", "\u{7f}"] {
+                if token[position..].starts_with(other) {
+                    continue;
+                }
+                let mut changed = token.clone();
+                changed.replace_range(position..=position, other);
+                assert!(codec.open(changed.as_bytes(), NOW).is_err(), "{other:?} at {position}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_is_not_another() {
+        let cookie = codec();
+        let reference = TokenCodec::new(&ring(0), Kind::Reference, "session");
+        assert_eq!(reference.open(seal(&cookie, b"x").as_bytes(), NOW).err(), Some(Rejection::WrongCookie));
+        assert_eq!(cookie.open(seal(&reference, b"x").as_bytes(), NOW).err(), Some(Rejection::WrongCookie));
+    }
+
+    #[test]
+    fn expiry_is_exact_and_checked_after_the_tag() {
+        let codec = codec();
+        let token = seal(&codec, b"x");
+        assert!(codec.open(token.as_bytes(), Timestamp::from_millis(LATER.as_millis() - 1)).is_ok());
+        assert_eq!(codec.open(token.as_bytes(), LATER).err(), Some(Rejection::Expired));
+        let other = TokenCodec::new(&ring(0), Kind::CookieHeld, "other");
+        assert_eq!(other.open(token.as_bytes(), LATER).err(), Some(Rejection::Forged));
+    }
+
+    #[test]
+    fn older_keys_open_and_only_the_first_seals() {
+        let old = seal(&codec(), b"x");
+        let rotated = TokenCodec::new(&ring(1).with_previous(&secret(0)), Kind::CookieHeld, "session");
+        let opened = rotated.open(old.as_bytes(), NOW).unwrap();
+        assert!(opened.key_id() != rotated.ring().sealing_key_id());
+        let new = seal(&rotated, b"x");
+        assert_eq!(rotated.open(new.as_bytes(), NOW).unwrap().key_id(), rotated.ring().sealing_key_id());
+        assert_eq!(codec().open(new.as_bytes(), NOW).err(), Some(Rejection::UnknownKey));
+    }
+
+    #[test]
+    fn a_broken_random_source_seals_nothing() {
+        struct Broken;
+        impl Random for Broken {
+            fn fill(&self, _: &mut [u8]) -> Result<(), RandomError> {
+                Err(RandomError)
+            }
+        }
+        let sealed = codec().seal(Plaintext::from(b"x"), LATER, false, &Broken);
+        assert_eq!(sealed.err(), Some(RandomError));
+    }
+
+    #[test]
+    fn seal_and_open_allocate_once() {
+        let codec = codec();
+        let plaintext = Plaintext::from(&[b'a'; 300]);
+        let mut token = None;
+        let info = allocation_counter::measure(|| {
+            token = Some(codec.seal(plaintext, LATER, false, &OsRandom).unwrap());
+        });
+        assert_eq!(info.count_total, 1, "{info:?}");
+        let token = token.unwrap();
+        let mut opened = None;
+        let info = allocation_counter::measure(|| opened = Some(codec.open(token.as_bytes(), NOW)));
+        assert_eq!(info.count_total, 1, "{info:?}");
+        assert_eq!(opened.unwrap().unwrap().payload(), [b'a'; 300]);
+    }
+
+    #[test]
+    fn compression_is_marked_and_undone() {
+        let codec = codec();
+        let payload = br#"{"name":"value"}"#.repeat(50);
+        let packed = codec.seal(Plaintext::from(&payload), LATER, true, &OsRandom).unwrap();
+        assert!(packed.len() < seal(&codec, &payload).len() / 2);
+        assert!(Header::parse(packed.as_bytes()).unwrap().is_deflated());
+        assert_eq!(codec.open(packed.as_bytes(), NOW).unwrap().payload(), payload);
+    }
+}

@@ -1,0 +1,139 @@
+//! Payload to token.
+
+use alloc::{string::String, vec::Vec};
+
+use zeroize::Zeroizing;
+
+use super::{
+    DOMAIN, Kind, TokenCodec,
+    header::{FLAG_DEFLATED, HEADER_LEN, IV_START, VERSION},
+};
+use crate::{
+    compress,
+    crypto::{KeyRing, Keys, MacContext, TAG_LEN, padded_len},
+    encoding,
+    random::{Random, RandomError},
+    time::Timestamp,
+};
+
+/// A payload that is about to be sealed, with room for the header in front, so that it is encrypted where it was written.
+///
+/// Wiped when dropped. Write into it with [`core::fmt::Write`] or build it from bytes.
+///
+/// ```
+/// use session_core::Plaintext;
+///
+/// assert_eq!(Plaintext::from(b"payload").as_bytes(), b"payload");
+/// ```
+pub struct Plaintext(Zeroizing<Vec<u8>>);
+
+impl Plaintext {
+    /// Room for `capacity` bytes of payload: more are allowed, at the price of moving what is there.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        let mut buffer = Vec::with_capacity(HEADER_LEN + padded_len(capacity) + TAG_LEN);
+        buffer.resize(HEADER_LEN, 0);
+        Self(Zeroizing::new(buffer))
+    }
+
+    /// Appends bytes.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            // A vector that grows leaves its old bytes behind, unwiped: move by hand.
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two() + TAG_LEN + 16));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0[HEADER_LEN..]
+    }
+}
+
+impl<B: AsRef<[u8]> + ?Sized> From<&B> for Plaintext {
+    fn from(bytes: &B) -> Self {
+        let bytes = bytes.as_ref();
+        let mut plaintext = Self::with_capacity(bytes.len());
+        plaintext.extend_from_slice(bytes);
+        plaintext
+    }
+}
+
+impl TokenCodec {
+    /// Seals a payload. With `deflate`, it is compressed first where that makes it smaller (see the warning in
+    /// `core/FORMAT.md`: off unless there is a reason).
+    ///
+    /// # Errors
+    /// [`RandomError`] if there is no random IV; nothing was sealed.
+    pub fn seal(
+        &self,
+        plaintext: Plaintext,
+        expires_at: Timestamp,
+        deflate: bool,
+        random: &dyn Random,
+    ) -> Result<String, RandomError> {
+        let envelope =
+            Envelope { keys: self.ring.sealing(), mac: &self.macs[0], kind: self.kind, expires_at, deflate };
+        Ok(encoding::encode(&envelope.seal(plaintext, random)?))
+    }
+}
+
+/// Seals a record for a store: the bytes of a token of kind [`Kind::Record`], not encoded, in the context of the record's key.
+pub(crate) fn seal_record(
+    ring: &KeyRing,
+    context: &[u8],
+    plaintext: Plaintext,
+    random: &dyn Random,
+) -> Result<Vec<u8>, RandomError> {
+    let keys = ring.sealing();
+    let mac = keys.mac_context(DOMAIN, context);
+    // A store knows when its records expire.
+    let (kind, expires_at, deflate) = (Kind::Record, Timestamp::MAX, false);
+    Envelope { keys, mac: &mac, kind, expires_at, deflate }
+        .seal(plaintext, random)
+        .map(|mut sealed| core::mem::take(&mut *sealed))
+}
+
+struct Envelope<'a> {
+    keys: &'a Keys,
+    mac: &'a MacContext,
+    kind: Kind,
+    expires_at: Timestamp,
+    deflate: bool,
+}
+
+impl Envelope<'_> {
+    fn seal(&self, plaintext: Plaintext, random: &dyn Random) -> Result<Zeroizing<Vec<u8>>, RandomError> {
+        let packed = if self.deflate { compress::deflate(plaintext.as_bytes()) } else { None };
+        let mut flags = self.kind.flags();
+        let Plaintext(mut buffer) = match packed {
+            Some(packed) => {
+                flags |= FLAG_DEFLATED;
+                Plaintext::from(&packed)
+            }
+            None => plaintext,
+        };
+
+        let length = buffer.len() - HEADER_LEN;
+        let end = HEADER_LEN + padded_len(length);
+        let missing = end + TAG_LEN - buffer.len();
+        buffer.reserve_exact(missing);
+        buffer.resize(end, 0);
+        buffer[0] = VERSION;
+        buffer[1] = flags;
+        buffer[2..6].copy_from_slice(self.keys.id.as_bytes());
+        buffer[6..IV_START].copy_from_slice(&self.expires_at.as_millis().to_be_bytes());
+        let mut iv = [0; 16];
+        random.fill(&mut iv)?;
+        buffer[IV_START..HEADER_LEN].copy_from_slice(&iv);
+        self.keys.encrypt(&iv, &mut buffer[HEADER_LEN..], length);
+        let tag = self.mac.tag(&buffer);
+        buffer.extend_from_slice(&tag);
+        Ok(buffer)
+    }
+}
