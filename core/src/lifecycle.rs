@@ -232,7 +232,14 @@ impl<T: SessionData> Session<T> {
             return Ok(None);
         }
         let created = self.is_new();
-        let data = if self.data_touched { self.changed_data()? } else { None };
+        let data = if self.changes_owner()? {
+            // As of a new session: nothing of the subject before is left, not even fields that this program doesn't know.
+            Some(to_json(&self.data)?)
+        } else if self.data_touched {
+            self.changed_data()?
+        } else {
+            None
+        };
         let flash_changed = match &self.base {
             // The common case, without making the list.
             _ if self.flash.nothing_pending() => {
@@ -313,6 +320,11 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         let (theirs, flash) = self.same_session(theirs)?;
+        if self.changes_owner()? {
+            // What is stored belongs to the subject before: nothing of it is taken over.
+            self.based_on(version, expires_at, theirs, flash);
+            return Ok(());
+        }
         if self.data_touched {
             let merged = merge(&self.base_value()?, &to_value(&self.data)?, parse(theirs.data())?);
             self.data = serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))?;
@@ -357,6 +369,13 @@ impl<T: SessionData> Session<T> {
             }
             Ok(core::mem::take(&mut parsed.flash))
         })
+    }
+
+    /// Whether this request signed another subject in than the one whose data was loaded.
+    fn changes_owner(&self) -> Result<bool, Error> {
+        let Some(base) = self.base.as_ref().filter(|_| self.authenticated_now) else { return Ok(false) };
+        let before = Parsed::of(base.payload.as_bytes())?.sub;
+        Ok(before.is_some_and(|before| self.subject() != Some(&*before)))
     }
 
     /// Ends the session for this request: its data is dropped, nothing will be stored.
