@@ -390,7 +390,9 @@ impl<T: SessionData> Session<T> {
 
     /// Notes that the session was ended elsewhere: this request goes on anonymously, with nothing of it.
     pub fn mark_ended(&mut self, expiry: &Expiry, now: Timestamp, rejection: Rejection) {
-        *self = Self::anonymous(expiry, now, Some(rejection));
+        // The request's client stays the same: what it begins now is bound to it.
+        let client = self.client.take();
+        *self = Self { client, ..Self::anonymous(expiry, now, Some(rejection)) };
     }
 
     /// Whether the client needs a new token, and when it is to expire: after a rotation, when the key ring's sealing key is newer, and

@@ -95,40 +95,44 @@ pub fn run<H: Harness, Made: Future<Output = H>, Held: Future<Output = ()>>(
 #[macro_export]
 macro_rules! store_tests {
     ($harness:expr) => {
-        $crate::points!(store, $harness, [
-            a_created_record_is_found_as_it_was,
-            create_never_overwrites,
-            a_retried_create_is_true,
-            an_unknown_key_is_not_found,
-            loading_and_touching_an_unknown_key_create_nothing,
-            save_replaces_the_expected_version,
-            a_save_of_another_version_is_a_conflict_and_writes_nothing,
-            a_conflict_tells_what_is_stored,
-            a_retried_save_is_stored_and_applied_once,
-            a_retried_save_that_was_overtaken_is_a_conflict,
-            save_never_creates,
-            delete_tells_whether_there_was_a_record,
-            a_late_save_does_not_bring_a_deleted_record_back,
-            a_late_touch_does_not_bring_a_deleted_record_back,
-            the_moment_of_expiry_is_exact,
-            an_expired_record_is_as_good_as_deleted,
-            an_expired_key_is_free_again,
-            a_save_moves_the_expiry,
-            touch_extends,
-            touch_never_shortens,
-            touch_never_revives,
-            touch_changes_nothing_but_the_expiry,
-            payloads_come_back_byte_for_byte,
-            versions_and_subjects_come_back,
-            records_of_different_keys_are_apart,
-            a_dropped_create_can_be_tried_again,
-            a_dropped_save_can_be_tried_again,
-            a_dropped_delete_can_be_tried_again,
-            of_concurrent_creates_exactly_one_wins,
-            of_concurrent_saves_from_one_version_exactly_one_wins,
-            savers_against_a_destroyer_bring_nothing_back,
-            eight_writers_lose_no_update,
-        ]);
+        $crate::points!(
+            store,
+            $harness,
+            [
+                a_created_record_is_found_as_it_was,
+                create_never_overwrites,
+                a_retried_create_is_true,
+                an_unknown_key_is_not_found,
+                loading_and_touching_an_unknown_key_create_nothing,
+                save_replaces_the_expected_version,
+                a_save_of_another_version_is_a_conflict_and_writes_nothing,
+                a_conflict_tells_what_is_stored,
+                a_retried_save_is_stored_and_applied_once,
+                a_retried_save_that_was_overtaken_is_a_conflict,
+                save_never_creates,
+                delete_tells_whether_there_was_a_record,
+                a_late_save_does_not_bring_a_deleted_record_back,
+                a_late_touch_does_not_bring_a_deleted_record_back,
+                the_moment_of_expiry_is_exact,
+                an_expired_record_is_as_good_as_deleted,
+                an_expired_key_is_free_again,
+                a_save_moves_the_expiry,
+                touch_extends,
+                touch_never_shortens,
+                touch_never_revives,
+                touch_changes_nothing_but_the_expiry,
+                payloads_come_back_byte_for_byte,
+                versions_and_subjects_come_back,
+                records_of_different_keys_are_apart,
+                a_dropped_create_can_be_tried_again,
+                a_dropped_save_can_be_tried_again,
+                a_dropped_delete_can_be_tried_again,
+                of_concurrent_creates_exactly_one_wins,
+                of_concurrent_saves_from_one_version_exactly_one_wins,
+                savers_against_a_destroyer_bring_nothing_back,
+                eight_writers_lose_no_update,
+            ]
+        );
     };
 }
 
@@ -136,24 +140,28 @@ macro_rules! store_tests {
 #[macro_export]
 macro_rules! query_tests {
     ($harness:expr) => {
-        $crate::points!(query, $harness, [
-            an_epoch_starts_at_zero,
-            revoking_moves_the_epoch_on_by_one,
-            a_load_sees_the_epoch_of_the_subject_it_asks_for,
-            concurrent_revocations_all_count,
-            revoking_leaves_other_subjects_alone,
-            a_listing_has_the_live_records_of_its_subject_alone,
-            a_listing_follows_a_change_of_subject,
-            a_listing_forgets_deleted_and_expired_records,
-            a_listing_has_the_current_epoch,
-            a_scan_of_an_empty_store_ends,
-            a_scan_finds_every_record_that_lives_through_it,
-            a_scan_has_the_current_epochs,
-            len_counts_the_records,
-            clear_leaves_nothing,
-            clear_leaves_the_epochs,
-            a_cleared_record_is_not_brought_back,
-        ]);
+        $crate::points!(
+            query,
+            $harness,
+            [
+                an_epoch_starts_at_zero,
+                revoking_moves_the_epoch_on_by_one,
+                a_load_sees_the_epoch_of_the_subject_it_asks_for,
+                concurrent_revocations_all_count,
+                revoking_leaves_other_subjects_alone,
+                a_listing_has_the_live_records_of_its_subject_alone,
+                a_listing_follows_a_change_of_subject,
+                a_listing_forgets_deleted_and_expired_records,
+                a_listing_has_the_current_epoch,
+                a_scan_of_an_empty_store_ends,
+                a_scan_finds_every_record_that_lives_through_it,
+                a_scan_has_the_current_epochs,
+                len_counts_the_records,
+                clear_leaves_nothing,
+                clear_leaves_the_epochs,
+                a_cleared_record_is_not_brought_back,
+            ]
+        );
     };
 }
 

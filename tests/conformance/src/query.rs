@@ -167,10 +167,7 @@ pub async fn a_listing_has_the_current_epoch<H: Harness<Store: Query>>(harness: 
 }
 
 /// Scans everything; `between` runs after every batch.
-async fn scan<H: Harness<Store: Query>>(
-    harness: &H,
-    mut between: impl AsyncFnMut(),
-) -> Vec<(Key, Found)> {
+async fn scan<H: Harness<Store: Query>>(harness: &H, mut between: impl AsyncFnMut()) -> Vec<(Key, Found)> {
     let (mut all, mut cursor) = (Vec::new(), 0);
     for _ in 0..100_000 {
         let batch = harness.store().scan(cursor).await.expect("a batch");

@@ -9,9 +9,7 @@ use session_native::{
 
 use crate::{
     Harness,
-    support::{
-        LONG, brief, create, first, key, load, load_with, next, poll_and_drop, record, subject,
-    },
+    support::{LONG, brief, create, first, key, load, load_with, next, poll_and_drop, record, subject},
 };
 
 /// What was created is found, all of it.
