@@ -42,6 +42,7 @@ pub struct CommitContext<'a> {
 }
 
 /// A save that is about to be tried.
+#[derive(Clone)]
 pub struct Draft {
     key: Key,
     facts: Facts,
@@ -126,6 +127,7 @@ impl<T: SessionData> Session<T> {
             authenticated_now: false,
             wanted: false,
             base: None,
+            unconfirmed: None,
             client: None,
         }
     }
@@ -195,6 +197,7 @@ impl<T: SessionData> Session<T> {
             authenticated_now: false,
             wanted: false,
             base: Some(Base { payload, flash }),
+            unconfirmed: None,
             client: None,
         })
     }
@@ -230,6 +233,13 @@ impl<T: SessionData> Session<T> {
     pub fn draft(&self, context: &CommitContext<'_>) -> Result<Option<Draft>, Error> {
         if self.state == State::Destroyed {
             return Ok(None);
+        }
+        // The same save again, by its version: if it was written after all, the store knows it.
+        if let Some(draft) = &self.unconfirmed
+            && draft.changes == self.changes
+            && draft.flash == self.flash.pending()
+        {
+            return Ok(Some((**draft).clone()));
         }
         let created = self.is_new();
         let data = if self.changes_owner()? {
@@ -294,6 +304,7 @@ impl<T: SessionData> Session<T> {
         self.state = State::Active;
         self.expires_at = draft.expires_at;
         self.base = Some(Base { payload: draft.payload, flash: draft.flash });
+        self.unconfirmed = None;
         self.wanted = false;
         if self.changes == draft.changes {
             self.facts = draft.facts;
@@ -303,6 +314,13 @@ impl<T: SessionData> Session<T> {
         } else {
             let subject = self.facts.subject.take();
             self.facts = Facts { subject, ..draft.facts };
+        }
+    }
+
+    /// Notes that a store failed while a draft was being written: it may have been. The next try finds out.
+    pub fn keep_unconfirmed(&mut self, draft: Draft) {
+        if self.state != State::Destroyed {
+            self.unconfirmed = Some(draft.into());
         }
     }
 
@@ -319,6 +337,12 @@ impl<T: SessionData> Session<T> {
         expires_at: Timestamp,
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
+        if let Some(draft) = self.unconfirmed.take_if(|draft| draft.version() == version) {
+            // It's our own: an earlier try was written, and its answer was lost.
+            self.accept(*draft);
+            self.expires_at = self.expires_at.max(expires_at);
+            return Ok(());
+        }
         let (theirs, flash) = self.same_session(theirs)?;
         if self.changes_owner()? {
             // What is stored belongs to the subject before: nothing of it is taken over.
@@ -355,6 +379,7 @@ impl<T: SessionData> Session<T> {
         self.facts.version = version;
         self.expires_at = self.expires_at.max(expires_at);
         self.base = Some(Base { payload, flash });
+        self.unconfirmed = None;
     }
 
     /// Checks that a record is that of this session, and of the same rotation and subject as what this request loaded.
@@ -385,6 +410,7 @@ impl<T: SessionData> Session<T> {
         self.facts.subject = None;
         self.facts.authenticated_at = None;
         self.base = None;
+        self.unconfirmed = None;
         self.state = State::Destroyed;
     }
 
