@@ -375,6 +375,18 @@ impl<T: SessionData> Session<T> {
         self.rebase(version, expires_at, theirs)
     }
 
+    /// Undoes what was done to the data since it was loaded or last saved: an exact update that failed has changed nothing.
+    ///
+    /// # Errors
+    /// None in practice: what is read was read before.
+    pub fn undo_data(&mut self) -> Result<(), Error> {
+        self.data = read_data(&self.base_data()?)?;
+        self.data_touched = false;
+        self.changes += 1;
+        self.unconfirmed = None;
+        Ok(())
+    }
+
     fn based_on(&mut self, version: Version, expires_at: Timestamp, payload: Payload, flash: Messages) {
         self.facts.version = version;
         self.expires_at = self.expires_at.max(expires_at);
