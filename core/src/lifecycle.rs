@@ -52,6 +52,7 @@ pub struct Draft {
     created: bool,
     rotated: bool,
     changes: u64,
+    renewals: u64,
 }
 
 impl Draft {
@@ -122,6 +123,7 @@ impl<T: SessionData> Session<T> {
             flash: Flash::default(),
             state: State::Anonymous(rejection),
             changes: 0,
+            renewals: 0,
             data_touched: false,
             renew: false,
             authenticated_now: false,
@@ -192,6 +194,7 @@ impl<T: SessionData> Session<T> {
             flash: Flash::arrived(flash.clone()),
             state: State::Active,
             changes: 0,
+            renewals: 0,
             data_touched: false,
             renew: false,
             authenticated_now: false,
@@ -290,7 +293,17 @@ impl<T: SessionData> Session<T> {
         } else {
             self.expires_at
         };
-        Ok(Some(Draft { key, facts, payload, flash, expires_at, created, rotated, changes: self.changes }))
+        Ok(Some(Draft {
+            key,
+            facts,
+            payload,
+            flash,
+            expires_at,
+            created,
+            rotated,
+            changes: self.changes,
+            renewals: self.renewals,
+        }))
     }
 
     /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
@@ -307,8 +320,10 @@ impl<T: SessionData> Session<T> {
         self.unconfirmed = None;
         self.wanted = false;
         if self.changes == draft.changes {
-            self.facts = draft.facts;
             self.data_touched = false;
+        }
+        if self.renewals == draft.renewals {
+            self.facts = draft.facts;
             self.renew = false;
             self.authenticated_now = false;
         } else {
