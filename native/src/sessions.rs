@@ -272,7 +272,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let shared = &self.inner.shared;
         let cookie = match self.write(session, Conflicting::Merge).await? {
             Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
-            _ => session.with(|session| self.due_cookie(session))?,
+            Some(_) => session.with(|session| self.due_cookie(session))?,
+            None => self.refreshed_cookie(session).await?,
         };
         if cookie.is_some() {
             session.with(|session| {
@@ -281,6 +282,18 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             });
         }
         Ok(cookie)
+    }
+
+    /// A new token for the client of a session that was not changed, if it needs one and is still the client of that session: a token of
+    /// before a rotation must not replace the one after it. If the store can't tell, the token is given: it can't do more than the last.
+    async fn refreshed_cookie(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let Inner { shared, backend } = &*self.inner;
+        if session.with(|session| session.token_due(&shared.config.expiry))
+            && let Err(Error::Ended(reason)) = backend.confirm(shared, session).await
+        {
+            self.ended(session, reason);
+        }
+        session.with(|session| self.due_cookie(session))
     }
 
     /// A new token for the client, if it needs one.
