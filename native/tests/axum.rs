@@ -1,5 +1,7 @@
 //! What a web application sees of sessions: headers, statuses, and requests that overlap. No network.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
+
 mod support;
 
 use core::net::SocketAddr;
@@ -28,6 +30,9 @@ use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 type Handle = SessionHandle<Data>;
+
+/// What a handler does with its session, by name.
+type Act = (&'static str, fn(&Handle));
 
 /// An application with sessions around it.
 fn with_sessions(world: &World, routes: Router) -> Router {
@@ -130,7 +135,7 @@ async fn a_read_is_private_and_varies_by_cookie() {
 #[tokio::test]
 async fn every_access_is_marked() {
     let world = World::new();
-    let looks: [(&str, fn(&Handle)); 9] = [
+    let looks: [Act; 9] = [
         ("data", |session| drop(session.data())),
         ("read", |session| session.read(|_| ())),
         ("subject", |session| drop(session.subject())),
@@ -328,7 +333,7 @@ impl Slow {
 // Row 14. Logout while a slow request is in flight: signed in again, also under a new id. Three peers' fault.
 #[tokio::test]
 async fn a_slow_request_does_not_undo_a_logout() {
-    let acts: [(&str, fn(&Handle)); 4] = [
+    let acts: [Act; 4] = [
         ("look", |_| ()),
         ("write", |session| session.update(|data| data.visits = 9)),
         ("rotate", Handle::regenerate),

@@ -1,5 +1,7 @@
 //! Sessions that the client keeps: what this process can promise about them.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
+
 mod support;
 
 use core::time::Duration;

@@ -1,5 +1,7 @@
 //! What listeners hear, and that they can't undo it.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};

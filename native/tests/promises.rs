@@ -1,12 +1,15 @@
 //! What sessions in a store promise when the store fails, when time passes, when keys change, and to visitors who make tokens up.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
+
 mod support;
 
-use core::{net::IpAddr, time::Duration};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use core::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use session_core::{Kind, RandomError, TokenCodec};

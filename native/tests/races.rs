@@ -3,12 +3,12 @@
 //! P1 no resurrection, P2 no lost update, P3 no bleed, P7 rotation kills the old token at once. Rows 6, 8, 12, 14, 15 and 37 of the security
 //! checklist.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
+
 mod support;
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use core::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use session_native::{Error, Key, Rejection, Session, State};
 use support::{
@@ -189,8 +189,8 @@ impl Story {
     /// P1: no cookie that anyone ever had brings the session back.
     async fn check_ended(self: Rc<Self>) {
         assert!(self.ended.get());
-        for cookie in self.cookies.borrow().iter() {
-            let session = self.world.load(cookie).await.unwrap();
+        for cookie in self.cookies.take() {
+            let session = self.world.load(&cookie).await.unwrap();
             assert!(!self.is_ours(&session), "P1: brought back");
         }
         let key = self.key;
@@ -341,7 +341,8 @@ fn a_revocation_against_sign_ins() {
             }
         });
         let check = async move {
-            let session = world.load(cookie.borrow().as_ref().unwrap()).await.unwrap();
+            let cookie = cookie.take().unwrap();
+            let session = world.load(&cookie).await.unwrap();
             let alive = session.state() == State::Active;
             assert!(
                 outcome.get().is_none_or(|expected| expected == alive),
@@ -368,7 +369,7 @@ fn p2_counting_is_exact() {
     scene("three counters", Grain::Operations, &[COUNT, COUNT, COUNT], Story::check_saved);
     scene("a counter and a field", Grain::Answers, &[COUNT, SET_A], Story::check_saved);
     scene("two counters and a field", Grain::Operations, &[COUNT, COUNT, SET_A], Story::check_saved);
-    scene("two counters and a retry", Grain::Operations, &[COUNT, COUNT, RETRY], Story::check_saved);
+    scene("a counter and a retry", Grain::Operations, &[COUNT, RETRY], Story::check_saved);
 }
 
 // Rows 6 and 8. What was saved before the rotation stays, what came after it is refused.
@@ -380,7 +381,7 @@ fn p7_rotation_kills_the_old_token_at_once() {
         }
     }
     scene("regenerate, set, set", Grain::Operations, &[REGENERATE, SET_A, SET_B], Story::check_rotated);
-    scene("sign in, set, count", Grain::Operations, &[SIGN_IN, SET_A, COUNT], Story::check_rotated);
+    scene("regenerate, set, count", Grain::Operations, &[REGENERATE, SET_A, COUNT], Story::check_rotated);
 }
 
 #[test]
