@@ -1,12 +1,13 @@
 //! The `session` command, driven as its users drive it.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "a test that panics fails, also in its helpers")]
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::{
     fs,
     io::Write as _,
     path::PathBuf,
     process::{Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
