@@ -17,9 +17,9 @@ const ABOUT: &str = "Makes secrets, looks into session tokens, opens and seals t
 const EXAMPLES: &str = "\
 Examples:
   export SESSION_SECRET=$(session keygen)
-  session inspect \"$TOKEN\"
+  session inspect - < token.txt
   session open --cookie-name __Host-session - < token.txt
-  echo -n '{\"hello\":\"world\"}' | session seal --cookie-name demo --expires-in 3600
+  printf %s '{\"hello\":\"world\"}' | session seal --cookie-name demo --expires-in 3600
 
 Secrets:
   SESSION_SECRET             seals and opens

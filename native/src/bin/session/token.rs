@@ -234,7 +234,7 @@ impl From<TokenKind> for Kind {
     group = ArgGroup::new("expiry").required(true).args(["expires_in", "expires_at"]),
     after_help = "\
 Examples:
-  echo -n '{\"hello\":\"world\"}' | session seal --cookie-name demo --expires-in 3600
+  printf %s '{\"hello\":\"world\"}' | session seal --cookie-name demo --expires-in 3600
   session seal --cookie-name demo --kind reference --expires-at 1767225600000 < payload.json
 
 Standard input is sealed byte for byte, a line feed at its end included. A server that is to accept the token wants
