@@ -38,28 +38,39 @@ export function launchChromium() {
 }
 
 /**
- * Starts the demo on a free port and waits until it says where it listens: the line `listening on http://127.0.0.1:PORT`.
+ * Starts the demo on a free port.
  *
- * @param {{ program?: string, args?: string[], env?: Record<string, string> }} [options] another program, arguments,
- *   variables added to the environment (`PORT` is 0: any free port)
- * @returns {Promise<{ url: string, stop: () => Promise<void> }>} `stop` ends the demo and waits until it has ended
+ * @param {string[]} [args] more arguments, `['--store', 'cookie']` for example
+ * @param {Record<string, string>} [env] variables added to the environment
  */
-export async function startDemo({ program = DEMO, args = [], env = {} } = {}) {
+export function startDemo(args = [], env = {}) {
+  return startServer(DEMO, ['--addr', '127.0.0.1:0', ...args], env);
+}
+
+/**
+ * Starts a server and waits until it says where it listens: by the line `listening on http://127.0.0.1:PORT`.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ * @param {Record<string, string>} [env] variables added to the environment
+ * @returns {Promise<{ url: string, stop: () => Promise<void> }>} `stop` ends the server and waits until it has ended
+ */
+export async function startServer(program, args, env = {}) {
   accessSync(program, constants.X_OK);
-  const demo = spawn(program, args, {
-    env: { ...process.env, PORT: '0', ...env },
+  const server = spawn(program, args, {
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const ended = once(demo, 'exit');
+  const ended = once(server, 'exit');
   // A test run that breaks off leaves no server behind.
-  const kill = () => demo.kill('SIGKILL');
+  const kill = () => server.kill('SIGKILL');
   process.once('exit', kill);
 
-  const lines = createInterface({ input: demo.stdout });
+  const lines = createInterface({ input: server.stdout });
   for await (const line of lines) {
     const url = /^listening on (http:\/\/127\.0\.0\.1:\d+)\/?$/.exec(line)?.[1];
     if (url === undefined) continue;
-    demo.stdout.resume(); // What it says later is read, so that it never waits for a reader.
+    server.stdout.resume(); // What it says later is read, so that it never waits for a reader.
     const stop = async () => {
       kill();
       await ended;

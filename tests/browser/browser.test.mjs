@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { launchChromium, startDemo } from './browser.mjs';
+import { launchChromium, startServer } from './browser.mjs';
 
-const node = (script) => ({ program: process.execPath, args: ['--eval', script] });
+const startNode = (script) => startServer(process.execPath, ['--eval', script]);
 
 const SERVER = `
   const server = require('node:http').createServer((request, response) => {
@@ -16,7 +16,7 @@ const SERVER = `
     response.setHeader('content-type', 'text/html');
     response.end('<h1>' + (request.headers.cookie ?? 'no cookie') + '</h1>');
   });
-  server.listen(Number(process.env.PORT), '127.0.0.1', () => {
+  server.listen(0, '127.0.0.1', () => {
     console.log('getting ready');
     console.log('listening on http://127.0.0.1:' + server.address().port);
     console.log('x'.repeat(1 << 20)); // More than a pipe holds.
@@ -29,7 +29,7 @@ test('Chromium visits a server on a free port; nothing stays behind', async (t) 
   process.env.TMPDIR = temporary;
   t.after(() => (usual === undefined ? delete process.env.TMPDIR : (process.env.TMPDIR = usual)));
 
-  const server = await startDemo(node(SERVER));
+  const server = await startNode(SERVER);
   t.after(server.stop);
   const browser = await launchChromium();
   t.after(() => browser.close());
@@ -51,6 +51,6 @@ test('Chromium visits a server on a free port; nothing stays behind', async (t) 
 });
 
 test('a program that ends too early is an error', async () => {
-  await assert.rejects(startDemo(node('process.exit(3)')), /exit status 3/);
-  await assert.rejects(startDemo({ program: '/no/such/program' }), { code: 'ENOENT' });
+  await assert.rejects(startNode('process.exit(3)'), /exit status 3/);
+  await assert.rejects(startServer('/no/such/program', []), { code: 'ENOENT' });
 });
