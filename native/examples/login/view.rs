@@ -182,7 +182,7 @@ pub(crate) fn sessions(session: &Session, own: Option<Vec<Summary<UserSession>>>
                 Some(own) => {
                     table {
                         caption.hidden { "Your sessions" }
-                        thead { tr { th scope="col" { "Browser" } th scope="col" { "Began" } th scope="col" { "Ends" } th scope="col" { "Key" } th scope="col" { "" } } }
+                        thead { tr { th scope="col" { "Browser" } th scope="col" { "Began" } th scope="col" { "Ends" } th scope="col" { "Key" } th scope="col" { "Sign out" } } }
                         tbody {
                             @for summary in own {
                                 @let key = summary.key.to_string();
@@ -239,6 +239,7 @@ pub(crate) fn inspect(app: &App, session: &Session, cookie_header: &str) -> Mark
                         _ => "a reference to a session in the store",
                     }) }
                     dt { "Key id" } dd { code { (header.key_id()) } }
+                dt { "Expires" } dd { "in " (human(header.expires_at().since(session.now()))) }
                     dt { "Sealed payload" } dd { (header.ciphertext_len()) " bytes" }
                 }
                 pre { code { (String::from_utf8_lossy(token)) } }
