@@ -1,0 +1,30 @@
+//! The life of a session over a store: what is written, what survives, and what must not.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod common;
+
+use common::Site;
+use serde::{Deserialize, Serialize};
+use session_core::SessionData;
+
+#[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Floats {
+    x: f64,
+    saves: u32,
+}
+impl SessionData for Floats {}
+
+#[test]
+fn floats_do_not_drift_from_save_to_save() {
+    // The first is one that a fast reader takes for its neighbour.
+    for x in [31.245_270_191_439_438, 0.1 + 0.2, 5e-324, f64::MAX, -0.0, 1e21, 123_456_789.123_456_79] {
+        let site = Site::new();
+        let mut token = site.start(|session| *session.data_mut() = Floats { x, saves: 0 });
+        for saves in 1..=3 {
+            token = site.visit::<Floats>(&token, |session| session.data_mut().saves = saves);
+            let read = site.load::<Floats>(&token).unwrap().data().clone();
+            assert_eq!((read.x.to_bits(), read.saves), (x.to_bits(), saves), "{x}");
+        }
+    }
+}
