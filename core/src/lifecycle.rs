@@ -434,7 +434,8 @@ impl<T: SessionData> Session<T> {
         if known == *before && mine.len() != before.len() {
             return Ok(Some(mine));
         }
-        let (before, mine) = (parse(&before)?, parse(&mine)?);
+        // From the data, not from its text: a tree refuses an integer beyond 64 bits, which reading would round.
+        let (before, mine) = (parse(&before)?, to_value(&self.data)?);
         let merged = merge(&parse(&known)?, &mine, before.clone());
         if merged == before { Ok(None) } else { to_json(&merged).map(Some) }
     }

@@ -18,7 +18,7 @@ use crate::{
 /// What an application keeps in a session: any type that serde can turn into JSON and back.
 ///
 /// Give every field a default (`#[serde(default)]` on the type), so that sessions which began before a field existed can still be read.
-/// Fields that a session has and the type doesn't know survive a save.
+/// Fields that a session has and the type doesn't know survive a save. Integers must fit 64 bits: write longer ones as strings.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};

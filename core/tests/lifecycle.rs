@@ -5,7 +5,7 @@ mod common;
 
 use common::Site;
 use serde::{Deserialize, Serialize};
-use session_core::SessionData;
+use session_core::{Error, SessionData};
 
 #[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,4 +27,22 @@ fn floats_do_not_drift_from_save_to_save() {
             assert_eq!((read.x.to_bits(), read.saves), (x.to_bits(), saves), "{x}");
         }
     }
+}
+
+#[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Wide {
+    id: u128,
+    saves: u32,
+}
+impl SessionData for Wide {}
+
+#[test]
+fn an_integer_beyond_64_bits_is_refused_rather_than_rounded() {
+    let site = Site::new();
+    let token = site.start::<Wide>(|session| session.data_mut().id = u128::MAX);
+    let mut session = site.load::<Wide>(&token).unwrap();
+    session.data_mut().saves = 1;
+    assert!(matches!(site.commit(&mut session), Err(Error::Serialize(_))));
+    assert_eq!(site.load::<Wide>(&token).unwrap().data().id, u128::MAX, "what was stored is as it was");
 }
