@@ -119,6 +119,7 @@ impl<T: SessionData> Session<T> {
             flash: Flash::default(),
             state: State::Anonymous(rejection),
             data_touched: false,
+            replaced: false,
             renew: false,
             authenticated_now: false,
             wanted: false,
@@ -187,6 +188,7 @@ impl<T: SessionData> Session<T> {
             flash: Flash::arrived(flash.clone()),
             state: State::Active,
             data_touched: false,
+            replaced: false,
             renew: false,
             authenticated_now: false,
             wanted: false,
@@ -228,7 +230,11 @@ impl<T: SessionData> Session<T> {
             return Ok(None);
         }
         let created = self.is_new();
-        let data = if self.data_touched { self.changed_data()? } else { None };
+        let data = match (self.replaced, self.data_touched) {
+            (true, _) => Some(to_json(&self.data)?),
+            (false, true) => self.changed_data()?,
+            (false, false) => None,
+        };
         let flash_changed = match &self.base {
             // The common case, without making the list.
             _ if self.flash.nothing_pending() => {
@@ -281,6 +287,7 @@ impl<T: SessionData> Session<T> {
         self.base = Some(Base { payload: draft.payload, flash: draft.flash });
         self.state = State::Active;
         self.data_touched = false;
+        self.replaced = false;
         self.renew = false;
         self.authenticated_now = false;
         self.wanted = false;
@@ -300,6 +307,10 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         let (theirs, flash) = self.same_session(theirs)?;
+        if self.replaced {
+            self.based_on(version, expires_at, theirs, flash);
+            return Ok(());
+        }
         if self.data_touched {
             let merged = merge(&self.base_value()?, &to_value(&self.data)?, parse(theirs.data())?);
             self.data = serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))?;
@@ -323,6 +334,9 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         self.data_touched = false;
+        if self.replaced {
+            self.data = T::default();
+        }
         self.rebase(version, expires_at, theirs)
     }
 

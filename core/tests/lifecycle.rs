@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::Site;
 use serde::{Deserialize, Serialize};
-use session_core::{Error, SessionData};
+use session_core::{Error, Rejection, SessionData};
 
 #[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,4 +47,56 @@ fn an_integer_beyond_64_bits_is_refused_rather_than_rounded() {
     session.data_mut().saves = 1;
     assert!(matches!(site.commit(&mut session), Err(Error::Serialize(_))));
     assert_eq!(site.load::<Wide>(&token).unwrap().data().id, u128::MAX, "what was stored is as it was");
+}
+
+#[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Cart {
+    owner: String,
+    items: BTreeMap<String, u32>,
+}
+impl SessionData for Cart {}
+
+#[test]
+fn nothing_of_a_former_subject_reaches_the_next() {
+    let site = Site::new();
+    let first = site.start::<Cart>(|session| {
+        session.authenticate("anna");
+        session.data_mut().owner = "anna".into();
+        session.flash_mut().set_notice("for anna");
+    });
+    let key = site.load::<Cart>(&first).unwrap().key().unwrap();
+    // A field that this program doesn't know.
+    site.edit(key, |text| text.replace(r#""owner":"#, r#""secret":"of anna","owner":"#));
+
+    let mut session = site.load::<Cart>(&first).unwrap();
+    session.authenticate("bert");
+    session.data_mut().owner = "bert".into();
+    // Another request of anna's is faster: it adds an item and a message.
+    site.visit::<Cart>(&first, |session| {
+        session.data_mut().items.insert("of anna".into(), 1);
+        session.flash_mut().set_alert("for anna too");
+    });
+    let second = site.commit(&mut session).unwrap().unwrap();
+
+    assert!(!site.stored(key).contains("anna"), "{}", site.stored(key));
+    let session = site.load::<Cart>(&second).unwrap();
+    assert_eq!(session.data(), &Cart { owner: "bert".into(), items: BTreeMap::new() });
+    assert!(session.flash().is_empty());
+    assert_eq!(site.load::<Cart>(&first).err(), Some(Rejection::Superseded.into()));
+}
+
+#[test]
+fn an_exact_update_after_a_change_of_subject_starts_from_nothing() {
+    let site = Site::new();
+    let token = site.start::<Cart>(|session| {
+        session.authenticate("anna");
+        session.data_mut().items.insert("of anna".into(), 1);
+    });
+    let mut session = site.load::<Cart>(&token).unwrap();
+    let (version, expires_at) = (session.version(), session.expires_at());
+    session.authenticate("bert");
+    let theirs = site.stored(session.key().unwrap()).into_bytes();
+    session.reload(version, expires_at, theirs.into()).unwrap();
+    assert_eq!(session.data(), &Cart::default());
 }
