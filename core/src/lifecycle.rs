@@ -255,7 +255,7 @@ impl<T: SessionData> Session<T> {
         };
         facts.version = facts.version.next(context.random)?;
         let rotated = self.renew && !created;
-        facts.rotation += u64::from(rotated);
+        facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
         }

@@ -5,9 +5,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::Site;
+use common::{Seeded, Site};
 use serde::{Deserialize, Serialize};
-use session_core::{Error, Rejection, SessionData};
+use session_core::{
+    Error, Kind, Plaintext, Rejection, Session, SessionData, Timestamp, TokenCodec, lifecycle::CommitContext,
+};
 
 #[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -47,6 +49,21 @@ fn an_integer_beyond_64_bits_is_refused_rather_than_rounded() {
     session.data_mut().saves = 1;
     assert!(matches!(site.commit(&mut session), Err(Error::Serialize(_))));
     assert_eq!(site.load::<Wide>(&token).unwrap().data().id, u128::MAX, "what was stored is as it was");
+}
+
+#[test]
+fn counters_at_their_end_do_not_overflow() {
+    let site = Site::new();
+    let token = site.start::<()>(|session| session.authenticate("1"));
+    let key = site.load::<()>(&token).unwrap().key().unwrap();
+    let codec = TokenCodec::new(&site.ring, Kind::CookieHeld, "session");
+    let last = u64::MAX;
+    let payload = format!(r#"{{"sid":"{key}","rot":{last},"iat":{last},"abs":{last},"ver":{last},"data":null}}"#);
+    let token = codec.seal(Plaintext::from(&payload), Timestamp::MAX, false, &Seeded::new(1)).unwrap();
+    let mut session = Session::<()>::from_cookie(codec.open(token.as_bytes(), site.now()).unwrap()).unwrap();
+    session.regenerate();
+    let context = CommitContext { kind: Kind::CookieHeld, ..site.context() };
+    assert!(session.draft(&context).unwrap().is_some());
 }
 
 #[derive(Default, Clone, Debug, PartialEq, Serialize, Deserialize)]
