@@ -16,6 +16,7 @@ use crate::{
     flash::{Flash, Messages},
     id::{Key, SessionId, SubjectTag},
     merge::merge,
+    object::Object,
     payload::{Meta, Parsed, Payload, Reference, to_json},
     random::Random,
     record::Version,
@@ -479,7 +480,7 @@ impl Facts {
             subject: parsed.sub.take().map(Cow::into_owned),
             authenticated_at: parsed.auth,
             epoch: parsed.epoch,
-            binding: parsed.bind.take(),
+            binding: parsed.bind.take().map(|Object(bind)| bind),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Unreadable},
     flash::Messages,
     id::{Key, SessionId},
+    object::Object,
     time::Timestamp,
     token::Opened,
 };
@@ -69,7 +70,7 @@ pub(crate) struct Parsed<'a> {
     #[serde(default)]
     pub(crate) epoch: Option<u64>,
     #[serde(default)]
-    pub(crate) bind: Option<Fingerprint>,
+    pub(crate) bind: Option<Object<Fingerprint>>,
     #[serde(default)]
     pub(crate) flash: Messages,
     #[serde(default, borrow, deserialize_with = "present")]
@@ -83,7 +84,9 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 impl<'a> Parsed<'a> {
     pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Error> {
-        serde_json::from_slice(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))
+        let Object(parsed) =
+            serde_json::from_slice(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
+        Ok(parsed)
     }
 }
 
@@ -236,5 +239,11 @@ mod tests {
         assert_eq!(payload(r#","data":null"#).unwrap(), b"null");
         assert_eq!(payload(r#","data": [1] "#).unwrap(), b"[1]");
         assert_eq!(payload(""), Err(Error::Unreadable(Unreadable::Payload)));
+    }
+
+    #[test]
+    fn an_array_of_the_fields_is_no_payload() {
+        let array = br#"[null,null,0,1,2,3,null,null,null,null,{},null]"#;
+        assert_eq!(Parsed::of(array).err(), Some(Error::Unreadable(Unreadable::Payload)));
     }
 }
