@@ -58,7 +58,8 @@ fn counters_at_their_end_do_not_overflow() {
     let key = site.load::<()>(&token).unwrap().key().unwrap();
     let codec = TokenCodec::new(&site.ring, Kind::CookieHeld, "session");
     let last = u64::MAX;
-    let payload = format!(r#"{{"sid":"{key}","rot":{last},"iat":{last},"abs":{last},"ver":{last},"data":null}}"#);
+    let payload =
+        format!(r#"{{"sid":"{key}","rot":{last},"iat":{last},"abs":{last},"ver":{last},"data":null}}"#);
     let token = codec.seal(Plaintext::from(&payload), Timestamp::MAX, false, &Seeded::new(1)).unwrap();
     let mut session = Session::<()>::from_cookie(codec.open(token.as_bytes(), site.now()).unwrap()).unwrap();
     session.regenerate();

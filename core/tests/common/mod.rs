@@ -10,8 +10,8 @@ use std::{
 };
 
 use session_core::{
-    Error, Expiry, Key, KeyRing, Kind, Random, RandomError, Reference, Rejection, Secret, Session, SessionData,
-    Timestamp, TokenCodec, Version, lifecycle::CommitContext,
+    Error, Expiry, Key, KeyRing, Kind, Random, RandomError, Reference, Rejection, Secret, Session,
+    SessionData, Timestamp, TokenCodec, Version, lifecycle::CommitContext,
 };
 use zeroize::Zeroizing;
 
@@ -120,7 +120,12 @@ impl Site {
             .get(&reference.key())
             .filter(|stored| self.now() < stored.expires_at)
             .ok_or(Rejection::Revoked)?;
-        Session::from_record(&reference, stored.version, stored.expires_at, Zeroizing::new(stored.payload.clone()))
+        Session::from_record(
+            &reference,
+            stored.version,
+            stored.expires_at,
+            Zeroizing::new(stored.payload.clone()),
+        )
     }
 
     /// One whole request: the token the visitor has after it.
