@@ -348,3 +348,30 @@ fn impossible_cookies_are_refused() {
         assert_eq!(code, case["error"], "{case}");
     }
 }
+
+/// `core/FORMAT.md` shows one token taken apart: it must be the one of the vectors.
+#[test]
+fn the_worked_example_is_that_of_the_vectors() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FORMAT.md");
+    let document: String = fs::read_to_string(path).unwrap().split_whitespace().collect();
+    let (tokens, keys, secrets) = (file("tokens.json"), file("keys.json"), file("secrets.json"));
+    let derived = &tokens["keys"][0];
+    let steps = &tokens["steps"];
+    let token = cases(&tokens, "tokens", 1).iter().find(|case| case["id"] == steps["token_id"]).unwrap();
+    let binding = cases(&keys, "bindings", 1).iter().find(|case| case["id"] == "ipv4-24").unwrap();
+    let shown = [
+        vec![&token["payload"], &token["token"], &token["iv"], &secrets["accepted"][3]["secret"]],
+        vec![&steps["header"], &steps["ciphertext"], &steps["tag"], &steps["token_id"]],
+        vec![
+            &keys["sessions"][2]["key"],
+            &keys["subjects"][0]["tag"],
+            &binding["hashed"][0],
+            &binding["bind"]["ip"],
+        ],
+        derived.as_object().unwrap().values().collect(),
+    ]
+    .concat();
+    for value in shown {
+        assert!(document.contains(text(value)), "{value} is not in core/FORMAT.md");
+    }
+}

@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) const DOMAIN: &[u8] = b"session-token-v1";
 
+/// Of HKDF.
+pub(crate) const SALT: &[u8] = b"session-token-v1";
+
 pub(crate) const DEFLATED: u8 = 1;
 
 /// Bits 1 and 2 of the flags.
@@ -64,7 +67,7 @@ impl Keys {
 
 fn expand<const N: usize>(secret: &[u8; 32], info: &str) -> [u8; N] {
     let mut out = [0; N];
-    Hkdf::<Sha256>::new(Some(b"session-token-v1"), secret)
+    Hkdf::<Sha256>::new(Some(SALT), secret)
         .expand(info.as_bytes(), &mut out)
         .expect("HKDF gives up to 8160 bytes");
     out

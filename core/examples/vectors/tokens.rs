@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::format::{
-    DEFLATED, Keys, Kind, Parts, base64, frame, hex, mac_input, secret, short_hash, written,
+    DEFLATED, Keys, Kind, Parts, SALT, base64, frame, hex, hmac, mac_input, secret, short_hash, written,
 };
 
 pub(crate) const NOW: u64 = 1_700_000_000_000;
@@ -22,6 +22,7 @@ pub(crate) struct File {
 struct Derived {
     secret: String,
     secret_hex: String,
+    prk: String,
     key_id: String,
     encryption: String,
     authentication: String,
@@ -193,6 +194,7 @@ fn derived(secret: &[u8; 32]) -> Derived {
     Derived {
         secret: written(secret),
         secret_hex: hex(secret),
+        prk: hex(&hmac(SALT, secret)),
         key_id: hex(&keys.id),
         encryption: hex(&keys.encryption),
         authentication: hex(&keys.authentication),
