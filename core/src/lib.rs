@@ -35,6 +35,7 @@ mod payload;
 mod random;
 mod record;
 mod session;
+mod summary;
 mod time;
 mod token;
 
@@ -53,5 +54,6 @@ pub use random::OsRandom;
 pub use random::{Random, RandomError};
 pub use record::{RecordCodec, Version};
 pub use session::{Session, SessionData, State};
+pub use summary::Summary;
 pub use time::{Expiry, Timestamp};
 pub use token::{Header, Kind, MAX_TOKEN_LEN, Opened, Plaintext, TokenCodec};

@@ -44,12 +44,14 @@ pub struct CommitContext<'a> {
 
 /// A save that is about to be tried.
 pub struct Draft {
+    key: Key,
     facts: Facts,
     payload: Payload,
     flash: Messages,
     expires_at: Timestamp,
     created: bool,
     rotated: bool,
+    changes: u64,
 }
 
 impl Draft {
@@ -91,8 +93,8 @@ impl Draft {
 
     /// Where the session lies in a store.
     #[must_use]
-    pub fn key(&self) -> Option<Key> {
-        self.facts.id.as_ref().map(SessionId::key)
+    pub const fn key(&self) -> Key {
+        self.key
     }
 }
 
@@ -119,6 +121,7 @@ impl<T: SessionData> Session<T> {
             data: T::default(),
             flash: Flash::default(),
             state: State::Anonymous(rejection),
+            changes: 0,
             data_touched: false,
             replaced: false,
             renew: false,
@@ -188,6 +191,7 @@ impl<T: SessionData> Session<T> {
             data,
             flash: Flash::arrived(flash.clone()),
             state: State::Active,
+            changes: 0,
             data_touched: false,
             replaced: false,
             renew: false,
@@ -269,29 +273,38 @@ impl<T: SessionData> Session<T> {
         };
         let flash = self.flash.pending();
         let payload = Payload::compose(&facts.meta(&id, &flash, context.kind), &data)?;
+        let key = id.key();
         facts.id = Some(id);
         let expires_at = if created || context.expiry.is_sliding() {
             context.expiry.expires_at(context.now, facts.absolute_end)
         } else {
             self.expires_at
         };
-        Ok(Some(Draft { facts, payload, flash, expires_at, created, rotated }))
+        Ok(Some(Draft { key, facts, payload, flash, expires_at, created, rotated, changes: self.changes }))
     }
 
-    /// Notes that a draft was written.
+    /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
     pub fn accept(&mut self, draft: Draft) {
+        if self.state == State::Destroyed {
+            return;
+        }
         if draft.created || draft.rotated {
             self.token_expires_at = None;
         }
-        self.facts = draft.facts;
+        self.state = State::Active;
         self.expires_at = draft.expires_at;
         self.base = Some(Base { payload: draft.payload, flash: draft.flash });
-        self.state = State::Active;
-        self.data_touched = false;
-        self.replaced = false;
-        self.renew = false;
-        self.authenticated_now = false;
         self.wanted = false;
+        if self.changes == draft.changes {
+            self.facts = draft.facts;
+            self.data_touched = false;
+            self.replaced = false;
+            self.renew = false;
+            self.authenticated_now = false;
+        } else {
+            let subject = self.facts.subject.take();
+            self.facts = Facts { subject, ..draft.facts };
+        }
     }
 
     /// After a conflict: puts the changes of this request on top of what the store holds now. Then the next draft is one of the
@@ -503,7 +516,7 @@ impl Facts {
     }
 }
 
-fn read_data<T: SessionData>(json: &[u8]) -> Result<T, Error> {
+pub(crate) fn read_data<T: SessionData>(json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|_| Error::Unreadable(Unreadable::Data))
 }
 

@@ -90,6 +90,8 @@ pub struct Session<T> {
     pub(crate) data: T,
     pub(crate) flash: Flash,
     pub(crate) state: State,
+    /// Counts what was done to the session, so that a draft knows whether it is still all of it.
+    pub(crate) changes: u64,
     /// `data_mut` was called: whether anything changed shows when it is compared with `base`.
     pub(crate) data_touched: bool,
     /// The session changed hands: the next commit replaces what is stored, and merges with nothing of it.
@@ -137,6 +139,7 @@ impl<T: SessionData> Session<T> {
     /// The application's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
         self.data_touched = true;
+        self.changes += 1;
         &mut self.data
     }
 
@@ -159,12 +162,13 @@ impl<T: SessionData> Session<T> {
         }
         self.facts.subject = Some(subject);
         self.authenticated_now = true;
-        self.renew = true;
+        self.regenerate();
     }
 
     /// Rotates the token: the old one is dead once the change is committed. Call it when privileges change; [`Session::authenticate`] does.
-    pub fn regenerate(&mut self) {
+    pub const fn regenerate(&mut self) {
         self.renew = true;
+        self.changes += 1;
     }
 
     /// The application's data.

@@ -139,7 +139,7 @@ impl Site {
     pub fn commit<T: SessionData>(&self, session: &mut Session<T>) -> Result<Option<String>, Error> {
         while let Some(draft) = session.draft(&self.context())? {
             let mut records = self.records.borrow_mut();
-            let key = draft.key().unwrap();
+            let key = draft.key();
             match records.get(&key) {
                 Some(stored) if draft.is_new() || stored.version != session.version() => {
                     let theirs = Zeroizing::new(stored.payload.clone());
