@@ -30,6 +30,7 @@ mod flash;
 mod id;
 pub mod lifecycle;
 mod merge;
+mod object;
 mod payload;
 mod random;
 mod record;

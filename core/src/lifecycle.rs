@@ -16,6 +16,7 @@ use crate::{
     flash::{Flash, Messages},
     id::{Key, SessionId, SubjectTag},
     merge::merge,
+    object::Object,
     payload::{Meta, Parsed, Payload, Reference, to_json},
     random::Random,
     record::Version,
@@ -122,6 +123,7 @@ impl<T: SessionData> Session<T> {
             state: State::Anonymous(rejection),
             changes: 0,
             data_touched: false,
+            replaced: false,
             renew: false,
             authenticated_now: false,
             wanted: false,
@@ -191,6 +193,7 @@ impl<T: SessionData> Session<T> {
             state: State::Active,
             changes: 0,
             data_touched: false,
+            replaced: false,
             renew: false,
             authenticated_now: false,
             wanted: false,
@@ -232,7 +235,11 @@ impl<T: SessionData> Session<T> {
             return Ok(None);
         }
         let created = self.is_new();
-        let data = if self.data_touched { self.changed_data()? } else { None };
+        let data = match (self.replaced, self.data_touched) {
+            (true, _) => Some(to_json(&self.data)?),
+            (false, true) => self.changed_data()?,
+            (false, false) => None,
+        };
         let flash_changed = match &self.base {
             // The common case, without making the list.
             _ if self.flash.nothing_pending() => {
@@ -253,7 +260,7 @@ impl<T: SessionData> Session<T> {
         };
         facts.version = facts.version.next(context.random)?;
         let rotated = self.renew && !created;
-        facts.rotation += u64::from(rotated);
+        facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
         }
@@ -291,6 +298,7 @@ impl<T: SessionData> Session<T> {
         if self.changes == draft.changes {
             self.facts = draft.facts;
             self.data_touched = false;
+            self.replaced = false;
             self.renew = false;
             self.authenticated_now = false;
         } else {
@@ -313,6 +321,10 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         let (theirs, flash) = self.same_session(theirs)?;
+        if self.replaced {
+            self.based_on(version, expires_at, theirs, flash);
+            return Ok(());
+        }
         if self.data_touched {
             let merged = merge(&self.base_value()?, &to_value(&self.data)?, parse(theirs.data())?);
             self.data = serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))?;
@@ -336,6 +348,9 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         self.data_touched = false;
+        if self.replaced {
+            self.data = T::default();
+        }
         self.rebase(version, expires_at, theirs)
     }
 
@@ -447,7 +462,8 @@ impl<T: SessionData> Session<T> {
         if known == *before && mine.len() != before.len() {
             return Ok(Some(mine));
         }
-        let (before, mine) = (parse(&before)?, parse(&mine)?);
+        // From the data, not from its text: a tree refuses an integer beyond 64 bits, which reading would round.
+        let (before, mine) = (parse(&before)?, to_value(&self.data)?);
         let merged = merge(&parse(&known)?, &mine, before.clone());
         if merged == before { Ok(None) } else { to_json(&merged).map(Some) }
     }
@@ -477,7 +493,7 @@ impl Facts {
             subject: parsed.sub.take().map(Cow::into_owned),
             authenticated_at: parsed.auth,
             epoch: parsed.epoch,
-            binding: parsed.bind.take(),
+            binding: parsed.bind.take().map(|Object(bind)| bind),
         }
     }
 
