@@ -38,6 +38,16 @@ pub enum Error {
         /// Bytes that are allowed.
         limit: usize,
     },
+    /// The session has more data than a store is to keep of one ([`Config::max_record_len`](crate::Config)); nothing was saved.
+    #[error(
+        "the session has {actual} bytes, a store keeps at most {limit} of one: store less, or raise `max_record_len`"
+    )]
+    RecordTooLarge {
+        /// Bytes of the session as JSON.
+        actual: usize,
+        /// Bytes that are allowed.
+        limit: usize,
+    },
     /// The session data can't be written as JSON (a map with keys that aren't strings, a number that isn't finite, an own
     /// `Serialize` that fails). Holds serde's message.
     #[error("the session data can't be written as JSON: {0}")]
