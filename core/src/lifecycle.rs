@@ -337,6 +337,12 @@ impl<T: SessionData> Session<T> {
         Ok(())
     }
 
+    /// Whether what a store holds now is still of the same rotation and subject as what this request loaded.
+    #[must_use]
+    pub fn is_current(&self, theirs: Zeroizing<Vec<u8>>) -> bool {
+        self.same_session(theirs).is_ok()
+    }
+
     /// Before an exact update is tried again: forgets what this request made of the data and takes what the store holds now.
     ///
     /// # Errors

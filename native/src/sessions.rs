@@ -269,10 +269,20 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
-        let shared = &self.inner.shared;
+        let Inner { shared, backend } = &*self.inner;
         let cookie = match self.write(session, Conflicting::Merge).await? {
             Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
-            _ => session.with(|session| self.due_cookie(session))?,
+            Some(_) => session.with(|session| self.due_cookie(session))?,
+            // Only the token is to be renewed. If another request rotated the session meanwhile, the client has a newer one, and this one
+            // would overwrite it.
+            None if session.with(|session| session.token_due(&shared.config.expiry)) => {
+                if backend.is_current(session).await? {
+                    session.with(|session| self.due_cookie(session))?
+                } else {
+                    None
+                }
+            }
+            None => None,
         };
         if cookie.is_some() {
             session.with(|session| {

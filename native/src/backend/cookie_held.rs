@@ -152,6 +152,10 @@ impl Sealed for CookieHeld {
         })
     }
 
+    async fn is_current<T: SessionData>(&self, session: &impl Cell<T>) -> Result<bool, Error> {
+        Ok(session.with(|session| self.check(session).is_ok()))
+    }
+
     async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
         session.with(|session| self.remember(session, Ended::Wholly, shared.now()));
         Ok(())

@@ -52,6 +52,12 @@ mod sealed {
             session: &impl Cell<T>,
         ) -> impl Future<Output = Result<Written, Error>> + Send;
 
+        /// Whether the session was neither ended nor rotated since this request loaded it.
+        fn is_current<T: SessionData>(
+            &self,
+            session: &impl Cell<T>,
+        ) -> impl Future<Output = Result<bool, Error>> + Send;
+
         /// Makes sure that no token of this session is accepted again.
         fn destroy<T: SessionData>(
             &self,

@@ -103,6 +103,16 @@ impl<S: Store> Sealed for Stored<S> {
         }
     }
 
+    async fn is_current<T: SessionData>(&self, session: &impl Cell<T>) -> Result<bool, Error> {
+        let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
+        let Some(key) = key else { return Ok(false) };
+        let Some(found) = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await? else {
+            return Ok(false);
+        };
+        let payload = self.decode(&key, &found.record)?;
+        Ok(session.with(|session| session.epoch().unwrap_or(0) >= found.epoch && session.is_current(payload)))
+    }
+
     async fn destroy<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
         if let Some(key) = session.with(|session| session.key()) {
             self.store.delete(&key).await?;
