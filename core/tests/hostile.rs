@@ -5,13 +5,8 @@
 
 mod common;
 
-use std::{
-    fmt::Debug,
-    fs,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    time::Duration,
-};
+use core::{fmt::Debug, panic::AssertUnwindSafe, time::Duration};
+use std::{fs, panic::catch_unwind, path::Path};
 
 use common::{Seeded, Site, at, secret};
 use serde::{Deserialize, Serialize};
