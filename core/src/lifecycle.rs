@@ -43,6 +43,7 @@ pub struct CommitContext<'a> {
 }
 
 /// A save that is about to be tried.
+#[derive(Clone)]
 pub struct Draft {
     key: Key,
     facts: Facts,
@@ -128,6 +129,7 @@ impl<T: SessionData> Session<T> {
             authenticated_now: false,
             wanted: false,
             base: None,
+            unconfirmed: None,
             client: None,
         }
     }
@@ -198,6 +200,7 @@ impl<T: SessionData> Session<T> {
             authenticated_now: false,
             wanted: false,
             base: Some(Base { payload, flash }),
+            unconfirmed: None,
             client: None,
         })
     }
@@ -234,6 +237,13 @@ impl<T: SessionData> Session<T> {
         if self.state == State::Destroyed {
             return Ok(None);
         }
+        // The same save again, by its version: if it was written after all, the store knows it.
+        if let Some(draft) = &self.unconfirmed
+            && draft.changes == self.changes
+            && draft.flash == self.flash.pending()
+        {
+            return Ok(Some((**draft).clone()));
+        }
         let created = self.is_new();
         let data = match (self.replaced, self.data_touched) {
             (true, _) => Some(to_json(&self.data)?),
@@ -263,11 +273,18 @@ impl<T: SessionData> Session<T> {
         facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
+            // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4 §2.2.3): who signs in gets all of it.
+            facts.absolute_end = context.expiry.absolute_end(context.now);
         }
         if let (true, Some(policy), Some(client)) = (bound, context.binding, &self.client) {
             facts.binding = Some(policy.fingerprint(context.ring, &id, &client.borrow()));
         }
         let data = match data {
+            Some(data) if nesting(&data) > MOST_NESTED => {
+                return Err(Error::Serialize(
+                    "it is nested more than 127 deep, and could not be read again".into(),
+                ));
+            }
             Some(data) => Cow::Owned(data),
             None => self.base_data()?,
         };
@@ -294,6 +311,7 @@ impl<T: SessionData> Session<T> {
         self.state = State::Active;
         self.expires_at = draft.expires_at;
         self.base = Some(Base { payload: draft.payload, flash: draft.flash });
+        self.unconfirmed = None;
         self.wanted = false;
         if self.changes == draft.changes {
             self.facts = draft.facts;
@@ -304,6 +322,13 @@ impl<T: SessionData> Session<T> {
         } else {
             let subject = self.facts.subject.take();
             self.facts = Facts { subject, ..draft.facts };
+        }
+    }
+
+    /// Notes that a store failed while a draft was being written: it may have been. The next try finds out.
+    pub fn keep_unconfirmed(&mut self, draft: Draft) {
+        if self.state != State::Destroyed {
+            self.unconfirmed = Some(draft.into());
         }
     }
 
@@ -320,6 +345,12 @@ impl<T: SessionData> Session<T> {
         expires_at: Timestamp,
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
+        if let Some(draft) = self.unconfirmed.take_if(|draft| draft.version() == version) {
+            // It's our own: an earlier try was written, and its answer was lost.
+            self.accept(*draft);
+            self.expires_at = self.expires_at.max(expires_at);
+            return Ok(());
+        }
         let (theirs, flash) = self.same_session(theirs)?;
         if self.replaced {
             self.based_on(version, expires_at, theirs, flash);
@@ -360,10 +391,23 @@ impl<T: SessionData> Session<T> {
         self.rebase(version, expires_at, theirs)
     }
 
+    /// Undoes what was done to the data since it was loaded or last saved: an exact update that failed has changed nothing.
+    ///
+    /// # Errors
+    /// None in practice: what is read was read before.
+    pub fn undo_data(&mut self) -> Result<(), Error> {
+        self.data = read_data(&self.base_data()?)?;
+        self.data_touched = false;
+        self.changes += 1;
+        self.unconfirmed = None;
+        Ok(())
+    }
+
     fn based_on(&mut self, version: Version, expires_at: Timestamp, payload: Payload, flash: Messages) {
         self.facts.version = version;
         self.expires_at = self.expires_at.max(expires_at);
         self.base = Some(Base { payload, flash });
+        self.unconfirmed = None;
     }
 
     /// Checks that a record is that of this session, and of the same rotation and subject as what this request loaded.
@@ -387,12 +431,15 @@ impl<T: SessionData> Session<T> {
         self.facts.subject = None;
         self.facts.authenticated_at = None;
         self.base = None;
+        self.unconfirmed = None;
         self.state = State::Destroyed;
     }
 
     /// Notes that the session was ended elsewhere: this request goes on anonymously, with nothing of it.
     pub fn mark_ended(&mut self, expiry: &Expiry, now: Timestamp, rejection: Rejection) {
-        *self = Self::anonymous(expiry, now, Some(rejection));
+        // The request's client stays the same: what it begins now is bound to it.
+        let client = self.client.take();
+        *self = Self { client, ..Self::anonymous(expiry, now, Some(rejection)) };
     }
 
     /// Whether the client needs a new token, and when it is to expire: after a rotation, when the key ring's sealing key is newer, and
@@ -520,6 +567,29 @@ impl Facts {
             flash,
         }
     }
+}
+
+/// How deep readers follow arrays and objects into one another.
+const MOST_NESTED: usize = 127;
+
+/// How deep arrays and objects of a JSON text are nested.
+fn nesting(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 pub(crate) fn read_data<T: SessionData>(json: &[u8]) -> Result<T, Error> {

@@ -1,6 +1,6 @@
 //! One session, as an application sees it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,6 +10,7 @@ use crate::{
     error::Rejection,
     flash::{Flash, Messages},
     id::{Key, SessionId},
+    lifecycle::Draft,
     payload::Payload,
     record::Version,
     time::Timestamp,
@@ -104,6 +105,8 @@ pub struct Session<T> {
     pub(crate) wanted: bool,
     /// What was loaded or last saved.
     pub(crate) base: Option<Base>,
+    /// A save of which nobody knows whether it was written.
+    pub(crate) unconfirmed: Option<Box<Draft>>,
     /// The client of this request, if sessions are bound to clients.
     pub(crate) client: Option<OwnedClient>,
 }

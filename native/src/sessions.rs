@@ -310,7 +310,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// With sessions in cookies this is as exact as cookies are: two requests that were sent the same cookie both begin with it.
     ///
     /// # Errors
-    /// As [`Sessions::commit`].
+    /// As [`Sessions::commit`]; what `change` did to the data is undone. After [`Error::Store`] nobody knows whether it was saved.
     pub async fn update<R: Send>(
         &self,
         session: &mut Session<T>,
@@ -328,8 +328,14 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     ) -> Result<(), Error> {
         // What the request changed before is merged; only `change` is done again.
         self.write(session, Conflicting::Merge).await?;
-        self.write(session, Conflicting::Redo(change)).await?;
-        Ok(())
+        let written = self.write(session, Conflicting::Redo(change)).await;
+        match written {
+            Err(error) if !matches!(error, Error::Ended(_)) => {
+                session.with(Session::undo_data)?;
+                Err(error)
+            }
+            other => other.map(|_| ()),
+        }
     }
 
     async fn write(

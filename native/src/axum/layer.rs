@@ -129,7 +129,8 @@ pin_project! {
     }
 }
 
-type Commit = Pin<Box<dyn Future<Output = Result<Option<SetCookie>, Error>> + Send>>;
+type Outcome = (Option<SetCookie>, Result<(), Error>);
+type Commit = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 pin_project! {
     #[project = Projected]
@@ -169,23 +170,18 @@ where
 }
 
 /// Puts the outcome of the commit into the response.
-fn finish<B: From<String>>(
-    mut response: Response<B>,
-    outcome: Result<Option<SetCookie>, Error>,
-) -> Response<B> {
-    let cookie = match outcome {
-        Ok(cookie) => cookie,
+fn finish<B: From<String>>(mut response: Response<B>, (cookie, committed): Outcome) -> Response<B> {
+    match committed {
+        Ok(()) => {}
         Err(error @ Error::Ended(_)) => {
             // Signed out elsewhere while the handler ran. Its answer was right when it was made, and nothing was brought back.
             tracing::info!(%error, "a change was dropped");
-            None
         }
         Err(error) => {
             tracing::error!(%error, "a session was not saved");
             response = failure(&error);
-            None
         }
-    };
+    }
     let headers = response.headers_mut();
     vary_by_cookie(headers);
     match cookie.map(|cookie| HeaderValue::try_from(cookie.into_string())) {

@@ -80,26 +80,32 @@ impl<S: Store> Sealed for Stored<S> {
         let key = draft.key();
         let record = self.record(shared, &key, &draft)?;
 
-        if draft.is_new() {
-            if self.store.create(&key, &record).await? {
-                session.with(|session| session.accept(draft));
-                return Ok(Written::Saved(Change { started: true, rotated: false, cookie: None }));
+        let (started, rotated) = (draft.is_new(), draft.is_rotated());
+        let saved = if started {
+            match self.store.create(&key, &record).await {
+                Ok(true) => Ok(Saved::Stored),
+                // 128 random bits came twice: the random source is broken.
+                Ok(false) => return Err(session_core::RandomError.into()),
+                Err(error) => Err(error),
             }
-            // 128 random bits came twice: the random source is broken.
-            return Err(session_core::RandomError.into());
-        }
-        let rotated = draft.is_rotated();
-        match self.store.save(&key, &record, expected).await? {
-            Saved::Stored => {
-                session.with(|session| session.accept(draft));
-                Ok(Written::Saved(Change { started: false, rotated, cookie: None }))
+        } else {
+            self.store.save(&key, &record, expected).await
+        };
+        match saved {
+            Err(error) => {
+                session.with(|session| session.keep_unconfirmed(draft));
+                Err(error.into())
             }
-            Saved::Conflict(theirs) => {
+            Ok(Saved::Stored) => {
+                session.with(|session| session.accept(draft));
+                Ok(Written::Saved(Change { started, rotated, cookie: None }))
+            }
+            Ok(Saved::Conflict(theirs)) => {
                 let payload = self.decode(&key, &theirs)?;
                 let (version, expires_at) = (theirs.version, theirs.expires_at);
                 Ok(Written::Conflict(Theirs { version, expires_at, payload }))
             }
-            Saved::Gone => Err(Error::Ended(Rejection::Revoked)),
+            Ok(Saved::Gone) => Err(Error::Ended(Rejection::Revoked)),
         }
     }
 
