@@ -53,6 +53,7 @@ pub struct Draft {
     created: bool,
     rotated: bool,
     changes: u64,
+    renewals: u64,
 }
 
 impl Draft {
@@ -123,6 +124,7 @@ impl<T: SessionData> Session<T> {
             flash: Flash::default(),
             state: State::Anonymous(rejection),
             changes: 0,
+            renewals: 0,
             data_touched: false,
             replaced: false,
             renew: false,
@@ -194,6 +196,7 @@ impl<T: SessionData> Session<T> {
             flash: Flash::arrived(flash.clone()),
             state: State::Active,
             changes: 0,
+            renewals: 0,
             data_touched: false,
             replaced: false,
             renew: false,
@@ -297,7 +300,17 @@ impl<T: SessionData> Session<T> {
         } else {
             self.expires_at
         };
-        Ok(Some(Draft { key, facts, payload, flash, expires_at, created, rotated, changes: self.changes }))
+        Ok(Some(Draft {
+            key,
+            facts,
+            payload,
+            flash,
+            expires_at,
+            created,
+            rotated,
+            changes: self.changes,
+            renewals: self.renewals,
+        }))
     }
 
     /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
@@ -314,9 +327,11 @@ impl<T: SessionData> Session<T> {
         self.unconfirmed = None;
         self.wanted = false;
         if self.changes == draft.changes {
-            self.facts = draft.facts;
             self.data_touched = false;
             self.replaced = false;
+        }
+        if self.renewals == draft.renewals {
+            self.facts = draft.facts;
             self.renew = false;
             self.authenticated_now = false;
         } else {
@@ -366,12 +381,6 @@ impl<T: SessionData> Session<T> {
         self.flash.rebase(&base_flash, &flash);
         self.based_on(version, expires_at, theirs, flash);
         Ok(())
-    }
-
-    /// Whether what a store holds now is still of the same rotation and subject as what this request loaded.
-    #[must_use]
-    pub fn is_current(&self, theirs: Zeroizing<Vec<u8>>) -> bool {
-        self.same_session(theirs).is_ok()
     }
 
     /// Before an exact update is tried again: forgets what this request made of the data and takes what the store holds now.

@@ -127,7 +127,10 @@ impl<T: SessionData> SessionHandle<T> {
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
         let _writing = self.slot.writing.lock().await;
         let mut result = None;
-        self.slot.provider.update(self.session(), &mut |data| result = Some(change(data))).await?;
+        let change = &mut |data: &mut T| result = Some(change(data));
+        if let Some(cookie) = self.slot.provider.update(self.session(), change).await? {
+            self.slot.set_cookie(cookie);
+        }
         Ok(result.expect("an update that succeeded has run its closure"))
     }
 
@@ -227,7 +230,7 @@ pub(crate) trait Provider<T>: Send + Sync {
         &'a self,
         session: &'a Mutex<Session<T>>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
-    ) -> BoxFuture<'a, ()>;
+    ) -> BoxFuture<'a, Option<SetCookie>>;
     fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
     fn now(&self) -> Timestamp;
 }
@@ -249,8 +252,12 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         &'a self,
         session: &'a Mutex<Session<T>>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(self.update_cell(session, change))
+    ) -> BoxFuture<'a, Option<SetCookie>> {
+        Box::pin(async move {
+            self.update_cell(session, change).await?;
+            // A rotation was saved along: its token must not be lost with a commit that fails later.
+            self.commit_cell(session).await
+        })
     }
 
     fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {

@@ -269,20 +269,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
-        let Inner { shared, backend } = &*self.inner;
+        let shared = &self.inner.shared;
         let cookie = match self.write(session, Conflicting::Merge).await? {
             Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
             Some(_) => session.with(|session| self.due_cookie(session))?,
-            // Only the token is to be renewed. If another request rotated the session meanwhile, the client has a newer one, and this one
-            // would overwrite it.
-            None if session.with(|session| session.token_due(&shared.config.expiry)) => {
-                if backend.is_current(session).await? {
-                    session.with(|session| self.due_cookie(session))?
-                } else {
-                    None
-                }
-            }
-            None => None,
+            None => self.refreshed_cookie(session).await?,
         };
         if cookie.is_some() {
             session.with(|session| {
@@ -291,6 +282,27 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             });
         }
         Ok(cookie)
+    }
+
+    /// A new token for the client of a session that was not changed, if it needs one and is still the client of that session: a token of
+    /// before a rotation must not replace the one after it. If the store can't tell, the token is given: it can't do more than the last.
+    async fn refreshed_cookie(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let Inner { shared, backend } = &*self.inner;
+        if !session.with(|session| session.token_due(&shared.config.expiry)) {
+            return Ok(None);
+        }
+        match backend.confirm(shared, session).await {
+            Ok(()) => session.with(|session| self.due_cookie(session)),
+            Err(Error::Ended(reason)) => {
+                self.ended(session, reason);
+                Ok(None)
+            }
+            // Nothing was changed, and the token that the client has is still good: it is renewed another time.
+            Err(error) => {
+                tracing::warn!(%error, "a token was not renewed");
+                Ok(None)
+            }
+        }
     }
 
     /// A new token for the client, if it needs one.

@@ -152,8 +152,8 @@ impl Sealed for CookieHeld {
         })
     }
 
-    async fn is_current<T: SessionData>(&self, session: &impl Cell<T>) -> Result<bool, Error> {
-        Ok(session.with(|session| self.check(session).is_ok()))
+    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+        session.with(|session| self.check(session)).map_err(Error::Ended)
     }
 
     async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {

@@ -52,11 +52,12 @@ mod sealed {
             session: &impl Cell<T>,
         ) -> impl Future<Output = Result<Written, Error>> + Send;
 
-        /// Whether the session was neither ended nor rotated since this request loaded it.
-        fn is_current<T: SessionData>(
+        /// Whether the session is still what was loaded: [`Error::Ended`] if it was ended or rotated meanwhile.
+        fn confirm<T: SessionData>(
             &self,
+            shared: &Shared<T>,
             session: &impl Cell<T>,
-        ) -> impl Future<Output = Result<bool, Error>> + Send;
+        ) -> impl Future<Output = Result<(), Error>> + Send;
 
         /// Makes sure that no token of this session is accepted again.
         fn destroy<T: SessionData>(

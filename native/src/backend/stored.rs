@@ -9,7 +9,7 @@ use super::{Cell, Change, Sealed, Theirs, Written};
 use crate::{
     error::Error,
     sessions::{Plain, Shared},
-    store::{Lookup, Record, Saved, Store},
+    store::{Found, Lookup, Record, Saved, Store},
 };
 
 /// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
@@ -109,14 +109,22 @@ impl<S: Store> Sealed for Stored<S> {
         }
     }
 
-    async fn is_current<T: SessionData>(&self, session: &impl Cell<T>) -> Result<bool, Error> {
+    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
         let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
-        let Some(key) = key else { return Ok(false) };
-        let Some(found) = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await? else {
-            return Ok(false);
-        };
-        let payload = self.decode(&key, &found.record)?;
-        Ok(session.with(|session| session.epoch().unwrap_or(0) >= found.epoch && session.is_current(payload)))
+        let Some(key) = key else { return Ok(()) };
+        let found = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await?;
+        let Some(Found { record, epoch, .. }) = found else { return Err(Error::Ended(Rejection::Revoked)) };
+        if session.with(|session| session.epoch().unwrap_or(0)) < epoch {
+            return Err(Error::Ended(Rejection::Revoked));
+        }
+        if session.with(|session| session.version()) == record.version {
+            return Ok(());
+        }
+        let payload = self.decode(&key, &record)?;
+        session.with(|session| match session.rebase(record.version, record.expires_at, payload) {
+            Err(CoreError::Rejected(reason)) => Err(Error::Ended(reason)),
+            other => Ok(other?),
+        })
     }
 
     async fn destroy<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
