@@ -29,6 +29,7 @@ mod encoding;
 mod error;
 mod flash;
 mod id;
+mod json;
 pub mod lifecycle;
 mod merge;
 mod object;
