@@ -32,7 +32,6 @@ mod id;
 mod json;
 pub mod lifecycle;
 mod merge;
-mod object;
 mod payload;
 mod random;
 mod record;

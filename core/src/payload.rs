@@ -13,8 +13,7 @@ use crate::{
     error::{Error, Unreadable},
     flash::Messages,
     id::{Key, SessionId},
-    json::to_json,
-    object::Object,
+    json::{Object, to_json},
     time::Timestamp,
     token::Opened,
 };
