@@ -396,7 +396,7 @@ fn signing_in_begins_the_absolute_timeout_anew() {
     let token = site.start::<()>(|session| session.flash_mut().set_notice("hello"));
     let end = site.load::<()>(&token).unwrap().absolute_end();
     site.now.set(site.now.get() + 1_000);
-    let token = site.visit::<()>(&token, session_core::Session::regenerate);
+    let token = site.visit::<()>(&token, Session::regenerate);
     assert_eq!(site.load::<()>(&token).unwrap().absolute_end(), end, "a rotation alone doesn't");
     let token = site.visit::<()>(&token, |session| session.authenticate("42"));
     assert_eq!(site.load::<()>(&token).unwrap().absolute_end().since(end).as_millis(), 1_000);
