@@ -6,13 +6,13 @@ use core::{
 };
 use std::sync::Arc;
 
-use ::axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use ::axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 use pin_project_lite::pin_project;
 use session_core::{SessionData, SetCookie};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::status_of;
+use super::failure;
 use crate::{
     backend::Backend,
     client::TrustedProxies,
@@ -194,20 +194,6 @@ fn finish<B: From<String>>(mut response: Response<B>, (cookie, committed): Outco
         None => {
             headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
         }
-    }
-    response
-}
-
-/// The answer that replaces a handler's when what it did could not be saved.
-fn failure<B: From<String>>(error: &Error) -> Response<B> {
-    let (status, message) = status_of(error);
-    let mut response = Response::new(message.into());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
