@@ -33,6 +33,10 @@ impl<S: Store> Stored<S> {
     }
 
     fn record<T>(&self, shared: &Shared<T>, key: &Key, draft: &Draft) -> Result<Record, Error> {
+        let (actual, limit) = (draft.payload().len(), shared.config.max_record_len);
+        if actual > limit {
+            return Err(CoreError::RecordTooLarge { actual, limit }.into());
+        }
         let payload = self.codec.encode(key, draft.payload(), shared.random())?;
         Ok(Record::new(draft.version(), draft.expires_at(), payload).of_subject(draft.subject()))
     }
