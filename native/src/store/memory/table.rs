@@ -1,4 +1,4 @@
-//! Sessions in this process's memory: for one process, for development and for tests.
+//! The tables of a memory store: records in shards, subjects and their epochs.
 
 use core::{
     hash::{BuildHasherDefault, Hasher},
@@ -12,66 +12,11 @@ use std::{
 
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
-use super::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError};
-use crate::clock::{Clock, SystemClock};
-
-/// A store in memory: sharded, bounded, sweeping. Clones share the sessions.
-///
-/// Every operation is O(1). Expired records are swept a few at a time by the creation of others (two steps each, so that a store in use never
-/// holds more than twice what is alive, plus what expired since), and all at once by [`MemoryStore::sweep`]. When the
-/// store is full, creating a session fails; none is dropped to make room.
-///
-/// ```
-/// use session_native::MemoryStore;
-///
-/// let store = MemoryStore::builder().capacity(10_000).build();
-/// assert_eq!(store.stats().sessions, 0);
-/// ```
-#[derive(Clone)]
-pub struct MemoryStore {
-    inner: Arc<Inner>,
-}
-
-/// Options of a [`MemoryStore`].
-///
-/// ```
-/// use session_native::{ManualClock, MemoryStore};
-///
-/// let clock = ManualClock::default();
-/// let store = MemoryStore::builder().clock(clock.clone()).build();
-/// ```
-pub struct MemoryStoreBuilder {
-    capacity: usize,
-    clock: Arc<dyn Clock>,
-}
-
-/// Counters of a [`MemoryStore`] since it was made.
-///
-/// ```
-/// assert_eq!(session_native::MemoryStore::new().stats().created, 0);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MemoryStats {
-    /// Records held now, expired ones included until they are swept.
-    pub sessions: usize,
-    /// Records that may be held.
-    pub capacity: usize,
-    /// Records created.
-    pub created: u64,
-    /// Records deleted, not counting expired ones.
-    pub deleted: u64,
-    /// Expired records swept.
-    pub expired: u64,
-    /// Loads that found a record.
-    pub hits: u64,
-    /// Loads that found none.
-    pub misses: u64,
-    /// Saves refused because another came first.
-    pub conflicts: u64,
-    /// Creations refused because the store was full.
-    pub refused: u64,
-}
+use super::MemoryStats;
+use crate::{
+    clock::Clock,
+    store::{Batch, Found, Lookup, Record, Saved, StoreError},
+};
 
 const SHARDS: usize = 64;
 
@@ -83,7 +28,7 @@ const STEPS_WHEN_FULL: usize = 64;
 /// A revoked subject without sessions is forgotten after this long: by then, no request that began before the revocation is running.
 const FORGET_EPOCH_AFTER: Duration = Duration::from_secs(3600);
 
-struct Inner {
+pub(super) struct Tables {
     shards: [Mutex<Shard>; SHARDS],
     subjects: [Mutex<Subjects>; SHARDS],
     clock: Arc<dyn Clock>,
@@ -158,77 +103,36 @@ impl Hasher for KeyHasher {
     }
 }
 
-impl Default for MemoryStore {
-    fn default() -> Self {
-        Self::builder().build()
-    }
-}
-
-impl MemoryStoreBuilder {
-    /// How many sessions may be held: 1,000,000 by default (about half a kilobyte each with small data).
-    #[must_use]
-    pub const fn capacity(mut self, sessions: usize) -> Self {
-        self.capacity = sessions;
-        self
-    }
-
-    /// The clock by which records expire: the system's by default.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// The store.
-    #[must_use]
-    pub fn build(self) -> MemoryStore {
-        MemoryStore {
-            inner: Arc::new(Inner {
-                shards: core::array::from_fn(|_| Mutex::default()),
-                subjects: core::array::from_fn(|_| Mutex::default()),
-                clock: self.clock,
-                capacity: self.capacity,
-                sessions: AtomicUsize::new(0),
-                counters: Counters::default(),
-            }),
+impl Tables {
+    pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shards: core::array::from_fn(|_| Mutex::default()),
+            subjects: core::array::from_fn(|_| Mutex::default()),
+            clock,
+            capacity,
+            sessions: AtomicUsize::new(0),
+            counters: Counters::default(),
         }
     }
-}
 
-impl MemoryStore {
-    /// A store for a million sessions, by the system's clock.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Options.
-    #[must_use]
-    pub fn builder() -> MemoryStoreBuilder {
-        MemoryStoreBuilder { capacity: 1_000_000, clock: Arc::new(SystemClock) }
-    }
-
-    /// Removes every expired record and gives their number. Takes one shard's lock at a time.
-    pub fn sweep(&self) -> usize {
-        let now = self.inner.clock.now();
+    pub(super) fn sweep(&self) -> usize {
+        let now = self.clock.now();
         let mut swept = 0;
-        for shard in &self.inner.shards {
+        for shard in &self.shards {
             let mut shard = lock(shard);
             for _ in 0..shard.slots.len() {
-                swept += self.inner.step(&mut shard, now);
+                swept += self.step(&mut shard, now);
             }
         }
         swept
     }
 
-    /// Counters.
-    #[must_use]
-    pub fn stats(&self) -> MemoryStats {
-        let counters = &self.inner.counters;
+    pub(super) fn stats(&self) -> MemoryStats {
+        let counters = &self.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         MemoryStats {
-            sessions: self.inner.sessions.load(Ordering::Relaxed),
-            capacity: self.inner.capacity,
+            sessions: self.sessions.load(Ordering::Relaxed),
+            capacity: self.capacity,
             created: read(&counters.created),
             deleted: read(&counters.deleted),
             expired: read(&counters.expired),
@@ -238,9 +142,45 @@ impl MemoryStore {
             refused: read(&counters.refused),
         }
     }
-}
 
-impl Inner {
+    /// The live records of one shard.
+    pub(super) fn scan(&self, cursor: u64) -> Batch {
+        let now = self.clock.now();
+        let shard = usize::try_from(cursor).ok().and_then(|cursor| self.shards.get(cursor));
+        let Some(shard) = shard else { return Batch::default() };
+        let is_live = |(_, record): &&(Key, Record)| record.expires_at > now;
+        let live: Vec<_> = lock(shard).slots.iter().flatten().filter(is_live).cloned().collect();
+        let with_epoch = |(key, record): (Key, Record)| {
+            let epoch = self.epoch(record.subject);
+            (key, Found::new(record, epoch))
+        };
+        let next = cursor + 1;
+        Batch {
+            found: live.into_iter().map(with_epoch).collect(),
+            next: (next < SHARDS as u64).then_some(next),
+        }
+    }
+
+    pub(super) fn by_subject(&self, subject: &SubjectTag) -> Vec<(Key, Found)> {
+        let keys: Vec<Key> = self
+            .subjects(subject)
+            .known
+            .get(subject)
+            .map(|known| known.keys.iter().copied().collect())
+            .unwrap_or_default();
+        let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
+        keys.into_iter().filter_map(|key| Some((key, self.load(&key, lookup)?))).collect()
+    }
+
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            for slot in 0..shard.slots.len() {
+                self.remove(&mut shard, slot);
+            }
+        }
+    }
+
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         // Another byte than the ones the tables use.
         lock(&self.shards[usize::from(key.as_bytes()[0]) % SHARDS])
@@ -307,7 +247,7 @@ impl Inner {
         }
     }
 
-    fn epoch(&self, subject: Option<SubjectTag>) -> u64 {
+    pub(super) fn epoch(&self, subject: Option<SubjectTag>) -> u64 {
         subject
             .map_or(0, |subject| self.subjects(&subject).known.get(&subject).map_or(0, |known| known.epoch))
     }
@@ -328,7 +268,7 @@ impl Inner {
         }
     }
 
-    fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+    pub(super) fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let now = self.clock.now();
         if let Some(created) = self.try_create(key, record, now) {
             return Ok(created);
@@ -366,7 +306,7 @@ impl Inner {
         Some(true)
     }
 
-    fn load(&self, key: &Key, lookup: Lookup) -> Option<Found> {
+    pub(super) fn load(&self, key: &Key, lookup: Lookup) -> Option<Found> {
         let found = {
             let mut shard = self.shard(key);
             self.live(&mut shard, key, self.clock.now()).map(|record| {
@@ -381,7 +321,7 @@ impl Inner {
         found.map(|record| Found::new(record, self.epoch(lookup.subject)))
     }
 
-    fn save(&self, key: &Key, record: &Record, expected: Version) -> Saved {
+    pub(super) fn save(&self, key: &Key, record: &Record, expected: Version) -> Saved {
         let mut shard = self.shard(key);
         let Some(stored) = self.live(&mut shard, key, self.clock.now()) else { return Saved::Gone };
         if stored.version == record.version {
@@ -399,7 +339,7 @@ impl Inner {
         Saved::Stored
     }
 
-    fn delete(&self, key: &Key) -> bool {
+    pub(super) fn delete(&self, key: &Key) -> bool {
         let mut shard = self.shard(key);
         let there = self.live(&mut shard, key, self.clock.now()).is_some();
         if there && let Some(slot) = shard.index.get(key).copied() {
@@ -411,96 +351,13 @@ impl Inner {
 
     /// The records stay until they expire, or are deleted one by one: their sessions are dead by their epoch, and a
     /// deletion could hit one that signs in again at this moment.
-    fn revoke_subject(&self, subject: &SubjectTag) -> u64 {
+    pub(super) fn revoke_subject(&self, subject: &SubjectTag) -> u64 {
         let now = self.clock.now();
         let mut subjects = self.subjects(subject);
         let known = subjects.get_or_add(*subject, now);
         known.epoch += 1;
         known.revoked_at = now;
         known.epoch
-    }
-}
-
-impl Store for MemoryStore {
-    const IN_PROCESS: bool = true;
-
-    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
-        self.inner.create(key, record)
-    }
-
-    async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        Ok(self.inner.load(key, lookup))
-    }
-
-    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        Ok(self.inner.save(key, record, expected))
-    }
-
-    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        Ok(self.inner.delete(key))
-    }
-
-    async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
-        Ok(self.inner.epoch(Some(*subject)))
-    }
-}
-
-impl Query for MemoryStore {
-    /// One shard at a time.
-    async fn scan(&self, cursor: u64) -> Result<Batch, StoreError> {
-        let now = self.inner.clock.now();
-        let Some(shard) = usize::try_from(cursor).ok().and_then(|cursor| self.inner.shards.get(cursor))
-        else {
-            return Ok(Batch::default());
-        };
-        let live: Vec<(Key, Record)> = lock(shard)
-            .slots
-            .iter()
-            .flatten()
-            .filter(|(_, record)| record.expires_at > now)
-            .cloned()
-            .collect();
-        let found = live
-            .into_iter()
-            .map(|(key, record)| {
-                let epoch = self.inner.epoch(record.subject);
-                (key, Found::new(record, epoch))
-            })
-            .collect();
-        let next = cursor + 1;
-        Ok(Batch { found, next: (next < SHARDS as u64).then_some(next) })
-    }
-
-    async fn by_subject(&self, subject: &SubjectTag) -> Result<Vec<(Key, Found)>, StoreError> {
-        let keys: Vec<Key> = self
-            .inner
-            .subjects(subject)
-            .known
-            .get(subject)
-            .map(|known| known.keys.iter().copied().collect())
-            .unwrap_or_default();
-        let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
-        let found = keys.into_iter().filter_map(|key| Some((key, self.inner.load(&key, lookup)?)));
-        // One that changed hands between the two looks is another subject's.
-        Ok(found.filter(|(_, found)| found.record.subject == Some(*subject)).collect())
-    }
-
-    async fn revoke_subject(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
-        Ok(self.inner.revoke_subject(subject))
-    }
-
-    async fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.inner.sessions.load(Ordering::Relaxed) as u64)
-    }
-
-    async fn clear(&self) -> Result<(), StoreError> {
-        for shard in &self.inner.shards {
-            let mut shard = lock(shard);
-            for slot in 0..shard.slots.len() {
-                self.inner.remove(&mut shard, slot);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -512,7 +369,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::{clock::ManualClock, store::MemoryStore};
 
     const ROUNDS: u32 = 100_000;
 
@@ -521,11 +378,11 @@ mod tests {
     }
 
     fn slots(store: &MemoryStore) -> usize {
-        store.inner.shards.iter().map(|shard| lock(shard).slots.len()).sum()
+        store.tables.shards.iter().map(|shard| lock(shard).slots.len()).sum()
     }
 
     fn subjects(store: &MemoryStore) -> usize {
-        store.inner.subjects.iter().map(|subjects| lock(subjects).known.len()).sum()
+        store.tables.subjects.iter().map(|subjects| lock(subjects).known.len()).sum()
     }
 
     #[test]
@@ -533,11 +390,11 @@ mod tests {
         let store = MemoryStore::new();
         let record = Record::new(Version::default(), Timestamp::MAX, "x");
         for number in 0..ROUNDS {
-            assert_eq!(store.inner.create(&key(number), &record), Ok(true));
-            assert!(store.inner.delete(&key(number)));
+            assert_eq!(store.tables.create(&key(number), &record), Ok(true));
+            assert!(store.tables.delete(&key(number)));
         }
         assert!(slots(&store) <= SHARDS, "{}", slots(&store));
-        assert!(store.inner.shards.iter().all(|shard| lock(shard).index.is_empty()));
+        assert!(store.tables.shards.iter().all(|shard| lock(shard).index.is_empty()));
     }
 
     #[test]
@@ -548,7 +405,7 @@ mod tests {
             clock.advance(Duration::from_millis(1));
             // A thousand are alive at any time.
             let record = Record::new(Version::default(), clock.now() + Duration::from_secs(1), "x");
-            assert_eq!(store.inner.create(&key(number), &record), Ok(true));
+            assert_eq!(store.tables.create(&key(number), &record), Ok(true));
         }
         assert!(slots(&store) < 3000, "{}", slots(&store));
     }
@@ -559,8 +416,8 @@ mod tests {
         let mut record = Record::new(Version::default(), Timestamp::MAX, "x");
         for number in 0..ROUNDS {
             record.subject = Some(SubjectTag::new(&number.to_string()));
-            assert_eq!(store.inner.create(&key(0), &record), Ok(true));
-            assert!(store.inner.delete(&key(0)));
+            assert_eq!(store.tables.create(&key(0), &record), Ok(true));
+            assert!(store.tables.delete(&key(0)));
         }
         assert_eq!(subjects(&store), 0);
     }
@@ -570,15 +427,15 @@ mod tests {
         let clock = ManualClock::default();
         let store = MemoryStore::builder().clock(clock.clone()).build();
         let first = SubjectTag::new("first");
-        store.inner.revoke_subject(&first);
+        store.tables.revoke_subject(&first);
         for number in 0..ROUNDS {
             clock.advance(Duration::from_secs(1));
-            store.inner.revoke_subject(&SubjectTag::new(&number.to_string()));
+            store.tables.revoke_subject(&SubjectTag::new(&number.to_string()));
             if number < 3000 {
-                assert_eq!(store.inner.epoch(Some(first)), 1);
+                assert_eq!(store.tables.epoch(Some(first)), 1);
             }
         }
         assert!(subjects(&store) < 4 * 3600 + 2 * 64 * SHARDS, "{}", subjects(&store));
-        assert_eq!(store.inner.epoch(Some(first)), 0);
+        assert_eq!(store.tables.epoch(Some(first)), 0);
     }
 }
