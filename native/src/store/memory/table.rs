@@ -422,12 +422,12 @@ mod tests {
         assert_eq!(subjects(&store), 0);
 
         // A record that changes hands leaves nothing with the subject before.
-        assert_eq!(store.inner.create(&key(0), &record), Ok(true));
+        assert_eq!(store.tables.create(&key(0), &record), Ok(true));
         for number in 0..ROUNDS {
             let expected = record.version;
             record.subject = Some(SubjectTag::new(&number.to_string()));
             record.version.counter += 1;
-            assert_eq!(store.inner.save(&key(0), &record, expected), Saved::Stored);
+            assert_eq!(store.tables.save(&key(0), &record, expected), Saved::Stored);
         }
         assert_eq!(subjects(&store), 1);
     }
