@@ -1,4 +1,4 @@
-//! The half of [`Session`] that backends drive: loading, drafting a save, accepting it, merging on conflict.
+//! The half of [`Session`](crate::Session) that backends drive: loading, drafting a save, accepting it, merging on conflict.
 //!
 //! Nothing here does I/O. A backend asks for a [`Draft`], tries to write it, and then either accepts it, or
 //! rebases the session on what it found in the store and asks again. A draft that was not accepted leaves the session as it was, so
