@@ -13,7 +13,7 @@ use crate::{
     time::Expiry,
 };
 
-/// Which of the five starting points a configuration began from. They have the seed's names and meanings; where the seed's values
+/// Which of the five starting points a configuration began from. They have the names and meanings of the Crystal library `session`; where its values
 /// are unsafe ours differ, and `core/PRESETS.md` says how and why.
 ///
 /// ```
@@ -80,7 +80,7 @@ pub struct Config {
     pub encrypt_at_rest: bool,
     /// Deflates records of at least this many bytes.
     pub compress_records_from: Option<usize>,
-    /// Most bytes of a stored session, as JSON: 1 MiB by default. A larger one is refused, so that no client can fill a store by itself.
+    /// Most bytes of a stored session, as JSON: 1 MiB by default. A larger one is refused.
     pub max_record_len: usize,
     /// Deflates cookie-held sessions: off, because lengths tell about what is inside. Turn it on only where no attacker can write
     /// text beside a secret, and when sessions would not fit otherwise.

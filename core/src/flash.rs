@@ -2,7 +2,7 @@
 //!
 //! A message that one request sets is shown by the first later request that looks at the flash, and is then gone. A request that
 //! doesn't look (an image, a poll) leaves it for the one that does. Within a request the messages of before ([`Flash::get`] finds them) and
-//! the ones for the next request are kept apart, as in the seed.
+//! the ones for the next request are kept apart, as in the Crystal library `session`.
 
 use alloc::{borrow::ToOwned as _, string::String, vec::Vec};
 use core::{
@@ -146,8 +146,12 @@ impl Flash {
         for (key, message) in pending.0 {
             merged.insert(key, message);
         }
+        if !self.seen.load(Ordering::Relaxed) {
+            // Nobody looked yet: what is left of this request's messages stays with it.
+            self.now.0.retain(|(key, message)| merged.get(key) == Some(message));
+            merged.0.retain(|(key, message)| self.now.get(key) != Some(message));
+        }
         self.next = merged;
-        self.look();
     }
 
     /// Whether [`Flash::pending`] is empty, without making it.
@@ -256,7 +260,7 @@ impl<'de> Deserialize<'de> for Messages {
 }
 
 impl<'de> Deserialize<'de> for Flash {
-    /// As the seed does: unknown fields are passed over, and `null` is no messages.
+    /// As the Crystal library does: unknown fields are passed over, and `null` is no messages.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Fields {
@@ -308,6 +312,22 @@ mod tests {
         flash.keep("notice");
         flash.keep("missing");
         assert_eq!(at_next_request(&flash).notice(), Some("hello"));
+    }
+
+    #[test]
+    fn a_message_that_survived_a_conflict_is_still_seen_once() {
+        let mut before = Flash::default();
+        before.set_notice("old");
+        let base = before.pending();
+        let mut flash = Flash::arrived(base.clone());
+        flash.set_info("mine");
+        let mut theirs = base.clone();
+        theirs.insert("alert".into(), "theirs".into());
+
+        flash.rebase(&base, &theirs);
+        assert_eq!(flash.notice(), Some("old"));
+        let next = at_next_request(&flash);
+        assert_eq!((next.notice(), next.info(), next.alert()), (None, Some("mine"), Some("theirs")));
     }
 
     #[test]

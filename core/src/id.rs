@@ -5,7 +5,7 @@ use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{
     encoding,
@@ -63,7 +63,7 @@ impl fmt::Debug for SessionId {
 impl Serialize for SessionId {
     /// As 22 characters of base64url: only ever into the plaintext of a token.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&encoding::encode(&self.0))
+        serializer.serialize_str(&Zeroizing::new(encoding::encode(&self.0)))
     }
 }
 

@@ -58,3 +58,5 @@ pub use session::{Session, SessionData, State};
 pub use summary::Summary;
 pub use time::{Expiry, Timestamp};
 pub use token::{Header, Kind, MAX_TOKEN_LEN, Opened, Plaintext, TokenCodec};
+/// What wipes itself from memory when dropped; in the signatures of this crate.
+pub use zeroize::Zeroizing;

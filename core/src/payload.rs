@@ -1,7 +1,7 @@
 //! The JSON inside tokens and records. `core/FORMAT.md` lists its fields.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
-use core::ops::Range;
+use core::{fmt, ops::Range};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -146,7 +146,7 @@ impl Payload {
 /// assert_eq!((reference.subject(), reference.rotation()), (Some("42"), 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reference {
     pub(crate) id: SessionId,
     pub(crate) rotation: u64,
@@ -155,6 +155,16 @@ pub struct Reference {
     counter: u64,
     subject: Option<String>,
     key_id: KeyId,
+}
+
+/// Shows neither id nor subject.
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reference")
+            .field("key", &self.key())
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reference {

@@ -157,7 +157,7 @@ impl<T: SessionData> Session<T> {
     /// ASVS 5.0 row 7.2.4) is dead at once, and the session is found under its subject.
     ///
     /// If the session belonged to *another* subject, that one's data and flash messages are dropped first: also fields that this
-    /// program doesn't know, and what concurrent requests of that subject write before the commit.
+    /// program doesn't know, and what concurrent requests of that subject write before the commit. So call it before you write data.
     pub fn authenticate(&mut self, subject: impl Into<String>) {
         let subject = subject.into();
         if self.facts.subject.as_ref().is_some_and(|before| *before != subject) {

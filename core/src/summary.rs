@@ -1,6 +1,7 @@
 //! A stored session as a listing shows it.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
+use core::fmt;
 
 use zeroize::Zeroizing;
 
@@ -25,7 +26,7 @@ use crate::{
 /// assert_eq!((summary.subject.as_deref(), summary.rotation), (Some("42"), 2));
 /// # Ok::<(), session_core::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Summary<T> {
     /// The session's public name.
@@ -46,6 +47,16 @@ pub struct Summary<T> {
     pub rotation: u64,
     /// The application's data.
     pub data: T,
+}
+
+/// Shows neither data nor subject.
+impl<T> fmt::Debug for Summary<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Summary")
+            .field("key", &self.key)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: SessionData> Summary<T> {

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use ipnet::IpNet;
+pub use ipnet::IpNet;
 
 /// The proxies whose `X-Forwarded-For` is believed.
 ///

@@ -34,8 +34,8 @@ use crate::{
 /// impl SessionData for UserSession {}
 ///
 /// async fn login(session: SessionHandle<UserSession>, name: String) {
-///     session.update(|data| data.username = Some(name));
 ///     session.authenticate("42");
+///     session.update(|data| data.username = Some(name));
 /// }
 ///
 /// let config = Config::production(Secret::generate(&OsRandom)?);
@@ -51,8 +51,8 @@ pub struct SessionHandle<T> {
 pub(crate) struct Slot<T> {
     provider: Arc<dyn Provider<T>>,
     session: OnceCell<Mutex<Session<T>>>,
-    /// What a commit or an end in the middle of the request gave for the client.
-    cookie: Mutex<Option<SetCookie>>,
+    /// What makes the client forget its token, once the session was ended.
+    removal: Mutex<Option<SetCookie>>,
     /// One write at a time: two that ran at once would take each other's half-done work for their own, and count it twice.
     writing: tokio::sync::Mutex<()>,
 }
@@ -69,7 +69,7 @@ impl<T: SessionData> SessionHandle<T> {
         self.with(|session| look(session))
     }
 
-    /// Does something with the session that has no method here. The lock is held meanwhile: don't block.
+    /// Does something with the session that has no method here. Its lock is held meanwhile: don't block, and don't use the handle inside of `f`.
     pub fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R {
         self.session().with(f)
     }
@@ -120,30 +120,25 @@ impl<T: SessionData> SessionHandle<T> {
     }
 
     /// Reads, changes and writes the data as one step, now: exact, also when requests race. `change` may be called several times: see
-    /// [`Sessions::update`].
+    /// [`Sessions::update`]. Don't change the session from elsewhere while this runs: such a change may be undone with a try that failed.
     ///
     /// # Errors
     /// As [`Sessions::update`].
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
         let _writing = self.slot.writing.lock().await;
         let mut result = None;
-        let change = &mut |data: &mut T| result = Some(change(data));
-        if let Some(cookie) = self.slot.provider.update(self.session(), change).await? {
-            self.slot.set_cookie(cookie);
-        }
+        self.slot.provider.update(self.session(), &mut |data| result = Some(change(data))).await?;
         Ok(result.expect("an update that succeeded has run its closure"))
     }
 
-    /// Saves what was changed, now: for a handler that wants to know whether it was. See [`Sessions::commit`].
+    /// Saves what was changed, now: for a handler that wants to know whether it was. The client gets its cookie with the response.
+    /// See [`Sessions::commit`].
     ///
     /// # Errors
     /// As [`Sessions::commit`].
     pub async fn commit(&self) -> Result<(), Error> {
         let _writing = self.slot.writing.lock().await;
-        if let Some(cookie) = self.slot.provider.commit(self.session()).await? {
-            self.slot.set_cookie(cookie);
-        }
-        Ok(())
+        self.slot.provider.save(self.session()).await
     }
 
     /// Ends the session, now: see [`Sessions::destroy`]. The client's cookie is removed with the response.
@@ -152,8 +147,9 @@ impl<T: SessionData> SessionHandle<T> {
     /// As [`Sessions::destroy`]: then the session may still be alive; say so to the user.
     pub async fn destroy(&self) -> Result<(), Error> {
         let _writing = self.slot.writing.lock().await;
-        if let Some(cookie) = self.slot.provider.destroy(self.session()).await? {
-            self.slot.set_cookie(cookie);
+        let removal = self.slot.provider.destroy(self.session()).await?;
+        if removal.is_some() {
+            *self.slot.removal.lock().unwrap_or_else(PoisonError::into_inner) = removal;
         }
         Ok(())
     }
@@ -174,7 +170,7 @@ impl<T: SessionData> Slot<T> {
         Self {
             provider,
             session: OnceCell::new(),
-            cookie: Mutex::new(None),
+            removal: Mutex::new(None),
             writing: tokio::sync::Mutex::default(),
         }
     }
@@ -200,19 +196,14 @@ impl<T: SessionData> Slot<T> {
         let Some(session) = self.session.get() else { return (None, Ok(())) };
         let _writing = self.writing.lock().await;
         let last = self.provider.commit(session).await;
-        let before = self.cookie.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let removal = self.removal.lock().unwrap_or_else(PoisonError::into_inner).take();
         match last {
-            Ok(last) => (last.or(before), Ok(())),
+            Ok(last) => (last.or(removal), Ok(())),
             // The token of a session that is no more.
             Err(error @ Error::Ended(_)) => (None, Err(error)),
-            // What was committed before stands: the client's old token may be dead.
-            Err(error) => (before, Err(error)),
+            // What was saved before stands: the client's old token may be dead.
+            Err(error) => (self.provider.owed(session).or(removal), Err(error)),
         }
-    }
-
-    /// The newest word to the client is the one that counts.
-    fn set_cookie(&self, cookie: SetCookie) {
-        *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 }
 
@@ -226,11 +217,13 @@ pub(crate) trait Provider<T>: Send + Sync {
         client: &'a Client<'a>,
     ) -> BoxFuture<'a, Session<T>>;
     fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
+    fn owed(&self, session: &Mutex<Session<T>>) -> Option<SetCookie>;
+    fn save<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, ()>;
     fn update<'a>(
         &'a self,
         session: &'a Mutex<Session<T>>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
-    ) -> BoxFuture<'a, Option<SetCookie>>;
+    ) -> BoxFuture<'a, ()>;
     fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
     fn now(&self) -> Timestamp;
 }
@@ -248,16 +241,20 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         Box::pin(self.commit_cell(session))
     }
 
+    fn owed(&self, session: &Mutex<Session<T>>) -> Option<SetCookie> {
+        self.owed_cookie(session)
+    }
+
+    fn save<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, ()> {
+        Box::pin(self.save_cell(session))
+    }
+
     fn update<'a>(
         &'a self,
         session: &'a Mutex<Session<T>>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
-    ) -> BoxFuture<'a, Option<SetCookie>> {
-        Box::pin(async move {
-            self.update_cell(session, change).await?;
-            // A rotation was saved along: its token must not be lost with a commit that fails later.
-            self.commit_cell(session).await
-        })
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(self.update_cell(session, change))
     }
 
     fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {

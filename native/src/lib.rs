@@ -18,8 +18,8 @@
 //!
 //! // A visitor signs in …
 //! let mut session = sessions.create();
-//! session.data_mut().username = Some("ada".into());
 //! session.authenticate("42"); // rotates the token, and files the session under its subject
+//! session.data_mut().username = Some("ada".into());
 //! let set_cookie = sessions.commit(&mut session).await?.expect("a new session has a new token");
 //!
 //! // … and comes back with the cookie.
@@ -59,10 +59,12 @@ pub use error::Error;
 pub use event::{Event, EventKind};
 #[cfg(feature = "axum")]
 pub use handle::SessionHandle;
+/// All of the core, for what isn't re-exported by name.
+pub use session_core;
 pub use session_core::{
     Client, ClientBinding, Config, ConfigError, CookieOptions, Error as CoreError, Expiry, Flash, Key,
-    KeyRing, OsRandom, Passphrase, Preset, Random, Rejection, SameSite, Secret, SecretError, Session,
-    SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Version,
+    KeyRing, OsRandom, Passphrase, Preset, Random, RandomError, Rejection, SameSite, Secret, SecretError,
+    Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Unreadable, Version,
 };
 pub use sessions::Sessions;
 pub use store::{MemoryStore, Query, Store, StoreError};

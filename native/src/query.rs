@@ -136,9 +136,9 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// As [`Sessions::by_subject`]; those that were ended by then are.
     pub async fn revoke_others(&self, subject: &str, kept: &Key) -> Result<u64, Error> {
         let mut ended = 0;
-        for (key, _) in self.store().by_subject(&SubjectTag::new(subject)).await? {
-            if key != *kept {
-                ended += u64::from(self.revoke(&key).await?);
+        for summary in self.by_subject(subject).await? {
+            if summary.key != *kept {
+                ended += u64::from(self.revoke(&summary.key).await?);
             }
         }
         Ok(ended)

@@ -12,7 +12,7 @@ use aes::{
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::Secret;
 
@@ -150,8 +150,8 @@ impl Keys {
             id,
             encrypt: Aes256Enc::new(encryption.into()),
             decrypt: Aes256Dec::new(encryption.into()),
-            mac: HmacSha256::new(&hmac_key(mac)),
-            binding: HmacSha256::new(&hmac_key(binding)),
+            mac: hmac(mac),
+            binding: hmac(binding),
         }
     }
 
@@ -216,11 +216,13 @@ pub(crate) const fn padded_len(plaintext: usize) -> usize {
     (plaintext / BLOCK_LEN + 1) * BLOCK_LEN
 }
 
-/// A 32-byte HMAC key, padded to SHA-256's block as RFC 2104 says.
-fn hmac_key(key: &[u8; 32]) -> hmac::digest::Key<HmacSha256> {
+/// HMAC with a 32-byte key, which is padded to SHA-256's block as RFC 2104 says.
+fn hmac(key: &[u8; 32]) -> HmacSha256 {
     let mut block = hmac::digest::Key::<HmacSha256>::default();
     block[..32].copy_from_slice(key);
-    block
+    let mac = HmacSha256::new(&block);
+    block.as_mut_slice().zeroize();
+    mac
 }
 
 fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], out: &mut [u8]) {

@@ -76,7 +76,7 @@ const LEAST_DISTINCT_BYTES: usize = 16;
 /// A passphrase is text, so it may repeat itself more.
 const LEAST_DISTINCT_CHARACTERS: usize = 8;
 
-/// Defaults and examples that stand in public documentation: the seed's default, and what web frameworks print in theirs.
+/// Defaults and examples that stand in public documentation: the Crystal library's default, and what web frameworks print in theirs.
 const KNOWN: [&str; 6] = [
     "1sxc1aNxGHTTZKlK5cpCgufJAqGM4G13",
     "complex_password_at_least_32_characters_long",

@@ -43,6 +43,12 @@ impl<T: SessionData> Session<T> {
             })
     }
 
+    /// Whether the client lacks a token altogether: it was never given one of this session, or what it has is dead.
+    #[must_use]
+    pub fn token_owed(&self) -> bool {
+        self.state == State::Active && self.token_expires_at.is_none()
+    }
+
     /// Makes the next commit give the client a new token: the old one was sealed with a key that is on its way out.
     pub const fn renew_token(&mut self) {
         self.token_expires_at = None;

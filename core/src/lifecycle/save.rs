@@ -84,7 +84,7 @@ impl<T: SessionData> Session<T> {
         let payload = Payload::compose(&facts.meta(&id, &flash, context.kind), &data)?;
         let key = id.key();
         facts.id = Some(id);
-        let expires_at = if created || context.expiry.is_sliding() {
+        let expires_at = if created || self.authenticated_now || context.expiry.is_sliding() {
             context.expiry.expires_at(context.now, facts.absolute_end)
         } else {
             self.expires_at

@@ -179,14 +179,19 @@ impl IntoResponse for Failure {
         let (status, message) = match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message.to_owned()),
             Self::SignedOut => (StatusCode::UNAUTHORIZED, "sign in first".to_owned()),
-            Self::Session(error @ Error::Ended(_)) => (StatusCode::UNAUTHORIZED, error.to_string()),
+            Self::Session(Error::Ended(_)) => {
+                (StatusCode::UNAUTHORIZED, "you were signed out meanwhile".to_owned())
+            }
             Self::Session(error) if error.is_too_large() => {
                 (StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
             }
             Self::Session(error) if error.is_unavailable() => {
-                (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+                (StatusCode::SERVICE_UNAVAILABLE, "sessions are not available, try again later".to_owned())
             }
-            Self::Session(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            Self::Session(error) => {
+                eprintln!("login: {error}");
+                (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be loaded or saved".to_owned())
+            }
         };
         (status, Json(json!({ "error": message }))).into_response()
     }

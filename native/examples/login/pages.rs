@@ -173,7 +173,7 @@ async fn revoke_all(State(app): State<App>, session: Session) -> Result<Redirect
     Ok(Redirect::to("/"))
 }
 
-async fn inspect(State(app): State<App>, session: Session, headers: HeaderMap) -> Markup {
+async fn inspect(State(app): State<App>, session: Session, headers: HeaderMap) -> impl IntoResponse {
     let cookie = headers.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    view::inspect(&app, &session, cookie)
+    ([(header::CACHE_CONTROL, "no-store")], view::inspect(&app, &session, cookie))
 }

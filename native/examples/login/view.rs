@@ -242,7 +242,7 @@ pub(crate) fn inspect(app: &App, session: &Session, cookie_header: &str) -> Mark
                 dt { "Expires" } dd { "in " (human(header.expires_at().since(session.now()))) }
                     dt { "Sealed payload" } dd { (header.ciphertext_len()) " bytes" }
                 }
-                pre { code { (String::from_utf8_lossy(token)) } }
+                pre { code { (String::from_utf8_lossy(&token[..token.len().min(32)])) "…" } }
             } @else {
                 p { "No cookie named " code { (name) } "." }
             }

@@ -53,8 +53,12 @@ impl<T: SessionData, S: Sync> FromRequestParts<S> for SessionHandle<T> {
 pub(super) async fn load<T: SessionData>(parts: &Parts) -> Result<SessionHandle<T>, SessionRejection> {
     let Arrival { slot, proxies } = parts.extensions.get::<Arrival<T>>().ok_or(SessionRejection::NoLayer)?;
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    let forwarded_for: Vec<&str> =
-        parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    let forwarded_for: Vec<&str> = parts
+        .headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect();
     let client = Client {
         ip: proxies.client_ip(peer, forwarded_for),
         user_agent: parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes),

@@ -8,6 +8,7 @@ use core::{
 use std::sync::Arc;
 
 use ::axum::{
+    extract::OriginalUri,
     http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header},
     response::IntoResponse as _,
 };
@@ -55,7 +56,7 @@ impl<T> RequireAuth<T> {
         Self { sign_in: Some(path.into().into()), except: None, data: PhantomData }
     }
 
-    /// Lets requests through whose path `public` is true for. The sign-in page itself always is let through.
+    /// Lets requests through whose whole path (also inside of `nest`) `public` is true for. The sign-in page itself always is let through.
     #[must_use]
     pub fn except(mut self, public: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.except = Some(Arc::new(public));
@@ -63,7 +64,8 @@ impl<T> RequireAuth<T> {
     }
 
     fn is_public(&self, path: &str) -> bool {
-        self.sign_in.as_deref() == Some(path) || self.except.as_ref().is_some_and(|public| public(path))
+        let sign_in = self.sign_in.as_deref().and_then(|to| to.split('?').next());
+        sign_in == Some(path) || self.except.as_ref().is_some_and(|public| public(path))
     }
 
     /// The answer to a visitor who isn't signed in.
@@ -168,7 +170,10 @@ where
         // The clone stays behind; the service that was polled ready is the one that is called.
         let clone = self.inner.clone();
         let mut inner = core::mem::replace(&mut self.inner, clone);
-        if self.layer.is_public(request.uri().path()) {
+        // A nested router sees less than the whole address.
+        let original = request.extensions().get().map(|OriginalUri(uri)| uri);
+        let uri = original.unwrap_or_else(|| request.uri()).clone();
+        if self.layer.is_public(uri.path()) {
             return Box::pin(inner.call(request));
         }
         let layer = self.layer.clone();
@@ -178,7 +183,7 @@ where
                 Ok(session) if session.is_authenticated() => {
                     inner.call(Request::from_parts(parts, body)).await
                 }
-                Ok(_) => Ok(layer.turn_away(&parts.method, &parts.uri)),
+                Ok(_) => Ok(layer.turn_away(&parts.method, &uri)),
                 Err(rejection) => Ok(rejection.into_response()),
             }
         })

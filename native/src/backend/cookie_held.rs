@@ -18,7 +18,8 @@ use crate::{error::Error, sessions::Shared};
 /// What a cookie holds can't be taken back, so this process remembers the sessions that were destroyed, rotated or revoked until their
 /// tokens expire by themselves, and refuses them. **Other processes don't know**, and a restart forgets: there a copied cookie is good until
 /// it expires. Where that isn't enough, keep sessions in a store. Two requests that change one session at the same time each
-/// send the whole of it: the later answer wins.
+/// send the whole of it: the later answer wins. What is remembered takes about a hundred bytes for each session that was ended or rotated within the
+/// last absolute timeout.
 ///
 /// ```
 /// use session_native::{Config, CookieHeld, OsRandom, Secret, Sessions};
@@ -30,7 +31,7 @@ use crate::{error::Error, sessions::Shared};
 #[derive(Default)]
 pub struct CookieHeld {
     ended: Mutex<Remembered<Key, Ended>>,
-    /// Epochs of subjects: how often each was revoked.
+    /// Epochs of subjects: when each was last revoked.
     revoked: Mutex<Remembered<SubjectTag, u64>>,
 }
 
@@ -71,9 +72,11 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
 
 impl CookieHeld {
     /// Refuses all tokens of a subject that were authenticated before now. Gives the new epoch.
+    ///
+    /// Epochs are times here: a restart, or another process, goes on from a later one than any that a cookie can carry.
     pub(crate) fn revoke_subject(&self, subject: SubjectTag, until: Timestamp, now: Timestamp) -> u64 {
         let mut revoked = lock(&self.revoked);
-        let epoch = revoked.get(&subject).copied().unwrap_or(0) + 1;
+        let epoch = revoked.get(&subject).map_or(0, |before| before + 1).max(now.as_millis());
         revoked.insert(subject, epoch, until, now);
         epoch
     }
@@ -100,27 +103,41 @@ impl CookieHeld {
         }
     }
 
-    fn remember<T: SessionData>(&self, session: &Session<T>, ended: Ended, now: Timestamp) {
-        if let Some(key) = session.key() {
-            let mut all = lock(&self.ended);
-            if !matches!(all.get(&key), Some(Ended::Wholly)) {
-                all.insert(key, ended, session.absolute_end(), now);
-            }
-        }
+    /// No token of the session lives longer than an absolute timeout from now: none is sealed after it ended.
+    fn remember<T: SessionData>(&self, shared: &Shared<T>, key: Option<Key>, ended: Ended) {
+        let Some(key) = key else { return };
+        let now = shared.now();
+        let mut all = lock(&self.ended);
+        // Requests that overlap may come here in any order: the strictest word counts.
+        let ended = match (all.get(&key), ended) {
+            (Some(Ended::Wholly), _) | (_, Ended::Wholly) => Ended::Wholly,
+            (Some(Ended::Before(before)), Ended::Before(rotation)) => Ended::Before(rotation.max(*before)),
+            (None, ended) => ended,
+        };
+        all.insert(key, ended, now + shared.config.expiry.absolute(), now);
     }
 }
 
 impl Sealed for CookieHeld {
     const TOKEN: Kind = Kind::CookieHeld;
 
-    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
-        let mut session = Session::from_cookie(opened)?;
+    async fn load<T: SessionData>(&self, _: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
+        let session = Session::from_cookie(opened)?;
         self.check(&session).map_err(CoreError::Rejected)?;
-        let end = session.absolute_end();
-        if let Some(extended) = shared.config.expiry.extension(shared.now(), session.expires_at(), end) {
+        Ok(session)
+    }
+
+    async fn extend<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        session: &mut Session<T>,
+    ) -> Result<(), Error> {
+        let expiry = &shared.config.expiry;
+        let extended = expiry.extension(shared.now(), session.expires_at(), session.absolute_end());
+        if let Some(extended) = extended {
             session.extend_to(extended);
         }
-        Ok(session)
+        Ok(())
     }
 
     async fn write<T: SessionData>(
@@ -146,7 +163,7 @@ impl Sealed for CookieHeld {
             session.accept(draft);
             session.renew_token();
             if rotated {
-                self.remember(session, Ended::Before(session.rotation()), shared.now());
+                self.remember(shared, session.key(), Ended::Before(session.rotation()));
             }
             Ok(Written::Saved(Change { started, rotated, cookie: Some(cookie) }))
         })
@@ -157,7 +174,7 @@ impl Sealed for CookieHeld {
     }
 
     async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
-        session.with(|session| self.remember(session, Ended::Wholly, shared.now()));
+        self.remember(shared, session.with(|session| session.key()), Ended::Wholly);
         Ok(())
     }
 

@@ -45,6 +45,13 @@ mod sealed {
             opened: Opened,
         ) -> impl Future<Output = Result<Session<T>, Error>> + Send;
 
+        /// Extends a session that passed every check, if that is due.
+        fn extend<T: SessionData>(
+            &self,
+            shared: &Shared<T>,
+            session: &mut Session<T>,
+        ) -> impl Future<Output = Result<(), Error>> + Send;
+
         /// Tries one save.
         fn write<T: SessionData>(
             &self,

@@ -49,8 +49,7 @@ impl<S: Store> Sealed for Stored<S> {
         let now = shared.now();
         let reference = Reference::from_token(opened)?;
         let key = reference.key();
-        let touch = shared.config.expiry.extension(now, reference.expires_at(), reference.absolute_end());
-        let lookup = Lookup { touch, subject: reference.subject().map(SubjectTag::new) };
+        let lookup = Lookup { subject: reference.subject().map(SubjectTag::new), ..Lookup::default() };
         let found = self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
         let record = found.record;
         if now >= record.expires_at {
@@ -62,6 +61,21 @@ impl<S: Store> Sealed for Stored<S> {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
         }
         Ok(session)
+    }
+
+    /// A round trip of its own, once in a tenth of the idle timeout: a token that is refused must not keep a session alive.
+    async fn extend<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        session: &mut Session<T>,
+    ) -> Result<(), Error> {
+        let expiry = &shared.config.expiry;
+        let extended = expiry.extension(shared.now(), session.expires_at(), session.absolute_end());
+        let Some((touch, key)) = extended.zip(session.key()) else { return Ok(()) };
+        let lookup = Lookup { touch: Some(touch), ..Lookup::default() };
+        self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
+        session.extend_to(touch);
+        Ok(())
     }
 
     async fn write<T: SessionData>(

@@ -223,6 +223,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let sealed_with = opened.key_id();
         let mut session = self.inner.backend.load(shared, opened).await?;
         self.bind(&mut session, client)?;
+        self.inner.backend.extend(shared, &mut session).await?;
         if sealed_with != shared.config.keys.sealing_key_id() {
             session.renew_token();
         }

@@ -26,6 +26,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         self.commit_cell(&Mutex::new(session)).await
     }
 
+    /// Saves what changed; the client's token, if it needs one, is left for the commit.
+    pub(crate) async fn save_cell(&self, session: &impl Cell<T>) -> Result<(), Error> {
+        self.write(session, Conflicting::Merge).await.map(drop)
+    }
+
     pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
         let shared = &self.inner.shared;
         let cookie = match self.write(session, Conflicting::Merge).await? {
@@ -43,7 +48,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// A new token for the client of a session that was not changed, if it needs one and is still the client of that session: a token of
-    /// before a rotation must not replace the one after it. If the store can't tell, the token is given: it can't do more than the last.
+    /// before a rotation must not replace the one after it.
     async fn refreshed_cookie(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
         let Inner { shared, backend } = &*self.inner;
         if !session.with(|session| session.token_due(&shared.config.expiry)) {
@@ -55,12 +60,18 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                 self.ended(session, reason);
                 Ok(None)
             }
-            // Nothing was changed, and the token that the client has is still good: it is renewed another time.
+            // What the client has is still good, and is renewed another time; but if it has nothing, it gets what there is.
             Err(error) => {
-                tracing::warn!(%error, "a token was not renewed");
-                Ok(None)
+                tracing::warn!(%error, "whether a token is to be renewed is unknown");
+                Ok(self.owed_cookie(session))
             }
         }
+    }
+
+    /// A token for a client that has none of a session that was saved: without it the session would be lost.
+    pub(crate) fn owed_cookie(&self, session: &impl Cell<T>) -> Option<SetCookie> {
+        session
+            .with(|session| if session.token_owed() { self.due_cookie(session).ok().flatten() } else { None })
     }
 
     /// A new token for the client, if it needs one.

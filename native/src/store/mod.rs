@@ -7,7 +7,7 @@ mod memory;
 
 use core::{fmt, future::Future, time::Duration};
 
-use bytes::Bytes;
+pub use bytes::Bytes;
 pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
@@ -19,7 +19,7 @@ use session_core::{Key, SubjectTag, Timestamp, Version};
 /// let record = Record::new(Version::default(), Timestamp::from_millis(1_000), "{}");
 /// assert_eq!(record.subject, None);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
     /// Which save this is.
@@ -30,6 +30,17 @@ pub struct Record {
     pub subject: Option<SubjectTag>,
     /// What is kept: opaque bytes. Cheap to clone.
     pub payload: Bytes,
+}
+
+/// Shows no payload: it may be plain text.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", &self.version)
+            .field("expires_at", &self.expires_at)
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Record {

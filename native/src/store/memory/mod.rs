@@ -12,9 +12,10 @@ use crate::clock::{Clock, SystemClock};
 
 /// A store in memory: sharded, bounded, sweeping. Clones share the sessions.
 ///
-/// Every operation is O(1). Expired records are swept a few at a time by the creation of others (two steps each, so that a store in use never
+/// Creating, loading, saving and deleting are O(1). Expired records are swept a few at a time by the creation of others (two steps each, so that a store in use never
 /// holds more than twice what is alive, plus what expired since), and all at once by [`MemoryStore::sweep`]. When the
-/// store is full, creating a session fails; none is dropped to make room.
+/// store is full, creating a session fails; none is dropped to make room. The bound is a number of sessions, not of bytes: `max_record_len` of the
+/// configuration bounds each.
 ///
 /// ```
 /// use session_native::MemoryStore;

@@ -169,7 +169,9 @@ impl Tables {
             .map(|known| known.keys.iter().copied().collect())
             .unwrap_or_default();
         let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
-        keys.into_iter().filter_map(|key| Some((key, self.load(&key, lookup)?))).collect()
+        let found = keys.into_iter().filter_map(|key| Some((key, self.load(&key, lookup)?)));
+        // One that changed hands between the two looks is another subject's.
+        found.filter(|(_, found)| found.record.subject == Some(*subject)).collect()
     }
 
     pub(super) fn clear(&self) {
