@@ -421,3 +421,14 @@ fn data_that_could_not_be_read_again_is_not_written() {
     *session.data_mut() = nested(128);
     assert!(matches!(site.commit(&mut session), Err(Error::Serialize(_))));
 }
+
+#[test]
+fn signing_in_begins_the_idle_timeout_anew_also_where_requests_do_not() {
+    let mut site = Site::new();
+    site.expiry = site.expiry.sliding(false);
+    let token = site.start::<()>(|session| session.flash_mut().set_notice("hello"));
+    let idle = site.expiry.idle();
+    site.now.set(site.now.get() + 3_000_000);
+    let token = site.visit::<()>(&token, |session| session.authenticate("42"));
+    assert_eq!(site.load::<()>(&token).unwrap().expires_in(site.now()), idle);
+}

@@ -799,3 +799,84 @@ async fn two_layers_with_different_data_stand_side_by_side() {
     let response = post_as(&app, "/both", "").await;
     assert_eq!(values(response.headers(), header::SET_COOKIE).len(), 2);
 }
+
+#[tokio::test]
+async fn a_token_that_is_owed_is_sent_although_the_store_fails_afterwards() {
+    let world = World::new();
+    let routes = Router::new().route(
+        "/begin",
+        post(async |session: Handle| {
+            session.authenticate("ada");
+            session.update_now(|data| data.visits += 1).await.unwrap();
+        }),
+    );
+    let app = with_sessions(&world, routes);
+    // The look at whether the session is still current.
+    world.stage.fail(Op::Load, Fault::Before);
+    let response = post_as(&app, "/begin", "").await;
+    assert!(world.stage.all_failed());
+    let cookie = new_cookie(response.headers()).expect("without its token the session would be lost");
+    assert_eq!(world.load(&cookie).await.unwrap().subject(), Some("ada"));
+}
+
+// Row 8: whatever a slow request committed on its way, it must not put the token of before a sign-in over the one after it.
+#[tokio::test]
+async fn a_commit_in_mid_request_does_not_replace_the_token_of_a_login() {
+    let world = World::new();
+    let (committed, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let notes = (Arc::clone(&committed), Arc::clone(&go_on));
+    let routes = Router::new().route(
+        "/slow",
+        post(async move |session: Handle| {
+            session.update(|data| data.visits += 1);
+            session.commit().await.unwrap();
+            notes.0.notify_one();
+            notes.1.notified().await;
+        }),
+    );
+    let slow_app = with_sessions(&world, routes);
+    let before = world.sign_in("ada").await;
+    world.advance(1000); // so that the commit extends the session, and its token is due
+
+    let cookie = before.clone();
+    let slow = tokio::spawn(async move { post_as(&slow_app, "/slow", &cookie).await });
+    committed.notified().await;
+    let mut session = world.load(&before).await.unwrap();
+    session.authenticate("ada");
+    let after = world.commit(&mut session).await.unwrap().unwrap();
+    go_on.notify_one();
+    assert_eq!(new_cookie(slow.await.unwrap().headers()), None);
+    assert_eq!(world.data(&after).await.visits, 1, "what it committed stands");
+}
+
+#[tokio::test]
+async fn a_nested_router_is_protected_by_its_whole_path() {
+    let world = World::new();
+    let admin = Router::new()
+        .route("/login", get(async || "the admin's"))
+        .route("/users", get(async || "users"))
+        .layer(RequireAuth::<Data>::redirect_to("/login?lang=en").except(|path| path == "/admin/public"))
+        .route("/public", get(async || "public"));
+    let app =
+        with_sessions(&world, Router::new().nest("/admin", admin).route("/login", get(async || "sign in")));
+    let location =
+        |response: &Response<Body>| response.headers()[header::LOCATION].to_str().unwrap().to_owned();
+
+    let response = get_as(&app, "/admin/login", "").await;
+    assert_eq!(location(&response), "/login?lang=en&redirect_to=/admin/login");
+    let response = get_as(&app, "/admin/users?page=2", "").await;
+    assert_eq!(location(&response), "/login?lang=en&redirect_to=/admin/users%3Fpage%3D2");
+    assert_eq!(get_as(&app, "/admin/public", "").await.status(), StatusCode::OK);
+    let cookie = world.sign_in("ada").await;
+    assert_eq!(text(get_as(&app, "/admin/users", &cookie).await).await, "users");
+}
+
+#[tokio::test]
+async fn a_sign_in_page_with_a_query_is_open_itself() {
+    let world = World::new();
+    let routes = Router::new()
+        .route("/login", get(async || "sign in"))
+        .layer(RequireAuth::<Data>::redirect_to("/login?lang=en"));
+    let app = with_sessions(&world, routes);
+    assert_eq!(text(get_as(&app, "/login?lang=en", "").await).await, "sign in");
+}

@@ -253,3 +253,25 @@ async fn interleaved_requests_see_their_own() {
         assert_eq!((second.subject(), second.data().visits), (Some("bob"), 2));
     }
 }
+
+// Epochs are no counts: a process that starts anew, or another one, must not begin below what a cookie carries.
+#[tokio::test]
+async fn a_revocation_counts_in_a_process_that_knows_nothing_of_earlier_ones() {
+    let node = Node::new();
+    for _ in 0..3 {
+        node.sessions.revoke_subject("ada").await.unwrap();
+    }
+    let cookie = node.sign_in("ada").await;
+    assert!(node.load(&cookie).await.is_authenticated());
+
+    node.clock.advance(Duration::from_secs(1));
+    let restarted = Node {
+        sessions: Sessions::cookie(config()).unwrap().clock(node.clock.clone()),
+        clock: node.clock.clone(),
+    };
+    assert!(restarted.load(&cookie).await.is_authenticated(), "it never heard of a revocation");
+    restarted.sessions.revoke_subject("ada").await.unwrap();
+    assert_eq!(restarted.load(&cookie).await.rejection(), Some(Rejection::Revoked));
+    let again = restarted.sign_in("ada").await;
+    assert!(restarted.load(&again).await.is_authenticated());
+}

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use session_core::{Kind, RandomError, TokenCodec};
 use session_native::{
-    Client, ClientBinding, Clock as _, Config, CoreError, Error, Key, KeyRing, OsRandom, Random, Rejection,
-    Secret, SessionData, Sessions, State, Store as _, StoreError, Version,
+    Client, ClientBinding, Clock as _, Config, CoreError, Error, Key, KeyRing, OsRandom, Query as _, Random,
+    Rejection, Secret, SessionData, Sessions, State, Store as _, StoreError, SubjectTag, Version,
     store::{Lookup, Record, Saved},
 };
 use support::{
@@ -628,4 +628,20 @@ async fn parallel_requests_over_a_login_never_overwrite_the_new_token() {
         assert_eq!(jar, new, "round {round}");
         assert!(world.load(&jar).await.unwrap().is_authenticated());
     }
+}
+
+// A token that is refused must not keep the session alive.
+#[tokio::test]
+async fn a_token_of_before_a_rotation_extends_nothing() {
+    let world = World::new();
+    let old = world.sign_in("ada").await;
+    let mut session = world.load(&old).await.unwrap();
+    session.regenerate();
+    world.commit(&mut session).await.unwrap();
+    let ends =
+        async || world.memory.by_subject(&SubjectTag::new("ada")).await.unwrap()[0].1.record.expires_at;
+    let before = ends().await;
+    world.advance(1800);
+    assert_eq!(world.load(&old).await.unwrap().rejection(), Some(Rejection::Superseded));
+    assert_eq!(ends().await, before);
 }
