@@ -59,6 +59,27 @@ impl Passphrase<'_> {
     pub const LEAST_ITERATIONS: u32 = 100_000;
     /// Shorter passphrases (in bytes) are refused.
     pub const LEAST_LENGTH: usize = 16;
+
+    /// Checks what [`Secret::from_passphrase`] would refuse, without deriving: for hosts that derive by other means, as
+    /// JavaScript does with its runtime's own PBKDF2.
+    ///
+    /// # Errors
+    /// [`SecretError::Short`], [`SecretError::Repetitive`], [`SecretError::Known`] or [`SecretError::Iterations`].
+    pub fn check(&self, passphrase: &str) -> Result<(), SecretError> {
+        let (actual, least) = (passphrase.len(), Self::LEAST_LENGTH);
+        if actual < least {
+            return Err(SecretError::Short { actual, least });
+        }
+        if KNOWN.contains(&passphrase) {
+            return Err(SecretError::Known);
+        }
+        varied(passphrase.as_bytes(), LEAST_DISTINCT_CHARACTERS)?;
+        let (actual, least) = (self.iterations, Self::LEAST_ITERATIONS);
+        if actual < least {
+            return Err(SecretError::Iterations { actual, least });
+        }
+        Ok(())
+    }
 }
 
 impl Default for Passphrase<'_> {
@@ -129,18 +150,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError::Short`], [`SecretError::Repetitive`], [`SecretError::Known`] or [`SecretError::Iterations`].
     pub fn from_passphrase(passphrase: &str, kdf: &Passphrase<'_>) -> Result<Self, SecretError> {
-        let (actual, least) = (passphrase.len(), Passphrase::LEAST_LENGTH);
-        if actual < least {
-            return Err(SecretError::Short { actual, least });
-        }
-        if KNOWN.contains(&passphrase) {
-            return Err(SecretError::Known);
-        }
-        varied(passphrase.as_bytes(), LEAST_DISTINCT_CHARACTERS)?;
-        let (actual, least) = (kdf.iterations, Passphrase::LEAST_ITERATIONS);
-        if actual < least {
-            return Err(SecretError::Iterations { actual, least });
-        }
+        kdf.check(passphrase)?;
         let mut secret = Self([0; 32]);
         pbkdf2(passphrase.as_bytes(), kdf.salt, kdf.iterations, &mut secret.0);
         Ok(secret)
