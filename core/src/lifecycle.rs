@@ -140,22 +140,7 @@ impl<T: SessionData> Session<T> {
     /// [`Error::Unreadable`] if the authentic payload doesn't fit `T`.
     pub fn from_cookie(opened: Opened) -> Result<Self, Error> {
         let expires_at = opened.expires_at();
-        Self::of_payload(opened.into_payload(), expires_at)
-    }
-
-    /// The session that an opened cookie-held token carried, from the payload that the caller kept meanwhile. For callers that can't keep
-    /// a [`Session`] between loading and committing: the WebAssembly module keeps nothing for JavaScript to free.
-    ///
-    /// `payload` must be what [`Opened::payload`] or [`Session::cookie_payload`] gave: nothing in it is checked again.
-    ///
-    /// # Errors
-    /// [`Error::Unreadable`] if the payload doesn't fit `T`.
-    pub fn from_payload(payload: &[u8], expires_at: Timestamp) -> Result<Self, Error> {
-        Self::of_payload(Zeroizing::new(payload.to_vec()), expires_at)
-    }
-
-    fn of_payload(payload: Zeroizing<Vec<u8>>, expires_at: Timestamp) -> Result<Self, Error> {
-        let (payload, (facts, flash)) = Payload::read(payload, |parsed| {
+        let (payload, (facts, flash)) = Payload::read(opened.into_payload(), |parsed| {
             let id = parsed.sid.take().ok_or(Error::Unreadable(Unreadable::Payload))?;
             let version = Version { counter: parsed.ver, nonce: 0 };
             Ok((Facts::of(parsed, id, version), core::mem::take(&mut parsed.flash)))

@@ -1,5 +1,7 @@
 //! The application's data: JSON that only JavaScript looks into.
 
+use alloc::{borrow::ToOwned as _, boxed::Box};
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use session_core::SessionData;
@@ -24,7 +26,10 @@ impl Default for Json {
     }
 }
 
-impl SessionData for Json {}
+impl SessionData for Json {
+    /// JavaScript compares, in the way it writes JSON.
+    const OPAQUE: bool = true;
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,10 @@
 //! What a call answers when it doesn't give what was asked for.
 
-use serde::Serialize;
+use alloc::{
+    string::{String, ToString as _},
+    vec::Vec,
+};
+
 use session_core::{Error, Rejection};
 
 use crate::{FAILED, REJECTED};
@@ -11,39 +15,36 @@ pub(crate) enum Failure {
     Rejected(Rejection),
     /// Nothing to say but the code.
     Code(i32),
-    Error(Description),
-}
-
-/// An error, as JavaScript's error classes want it.
-#[derive(Serialize)]
-pub(crate) struct Description {
-    code: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actual: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<usize>,
+    Error(Error),
+    /// A handle that isn't one: a bug of the caller.
+    NoProvider,
 }
 
 impl Failure {
-    pub(crate) const fn new(code: &'static str, message: String) -> Self {
-        Self::Error(Description { code, message, actual: None, limit: None })
-    }
-
     /// Writes what there is to say, and gives the call's code.
     pub(crate) fn write(self, output: &mut Vec<u8>) -> i32 {
         output.clear();
-        match self {
+        let error = match self {
             Self::Rejected(rejection) => {
                 output.extend_from_slice(rejection.code().as_bytes());
-                REJECTED
+                return REJECTED;
             }
-            Self::Code(code) => code,
-            Self::Error(description) => {
-                output.extend_from_slice(&to_json(&description).unwrap_or_default());
-                FAILED
-            }
+            Self::Code(code) => return code,
+            Self::NoProvider => Error::Key,
+            Self::Error(error) => error,
+        };
+        let (actual, limit) = match error {
+            Error::CookieTooLarge { actual, limit } => (actual, limit),
+            _ => (0, 0),
+        };
+        for size in [actual, limit] {
+            output.extend_from_slice(&(size as f64).to_le_bytes());
         }
+        let message: String = error.to_string();
+        for part in [code(&error), " ", &message] {
+            output.extend_from_slice(part.as_bytes());
+        }
+        FAILED
     }
 }
 
@@ -55,11 +56,7 @@ impl From<Rejection> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let (actual, limit) = match error {
-            Error::CookieTooLarge { actual, limit } => (Some(actual), Some(limit)),
-            _ => (None, None),
-        };
-        Self::Error(Description { code: code(&error), message: error.to_string(), actual, limit })
+        Self::Error(error)
     }
 }
 
@@ -73,8 +70,4 @@ const fn code(error: &Error) -> &'static str {
         Error::Serialize(_) => "not-json",
         _ => "internal",
     }
-}
-
-pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::Serialize(error.to_string()))
 }

@@ -4,7 +4,12 @@
 //! Every call leaves the module as it was, but for the providers that [`create`] makes. A call's result is a length of the output, or one
 //! of the negative codes below.
 
+#![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, not(feature = "module")))]
+extern crate std;
 
 mod data;
 mod failure;
@@ -12,13 +17,17 @@ mod options;
 mod provider;
 mod wire;
 
-use core::cell::RefCell;
+use alloc::{
+    string::{String, ToString as _},
+    vec::Vec,
+};
 
 use session_core::{Error, Passphrase};
+use spin::Mutex;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zeroize::Zeroizing;
 
-use failure::{Failure, to_json};
+use failure::Failure;
 use options::Options;
 use provider::{Committed, Loaded, Provider};
 use wire::{Input, millis, timestamp};
@@ -27,55 +36,71 @@ use wire::{Input, millis, timestamp};
 pub const ABSENT: i32 = -1;
 /// The cookie was refused; the output is the reason's code.
 pub const REJECTED: i32 = -2;
-/// It did not work; the output is JSON: `code`, `message`, and with `cookie-too-large` both sizes.
+/// It did not work. Output: `f64` actual size, `f64` limit (0 but for cookies that are too large), then a code, a space and the message.
 pub const FAILED: i32 = -3;
 /// Nothing is to be sent.
 pub const UNCHANGED: i32 = -4;
 
-#[derive(Default)]
 struct State {
     providers: Vec<Provider>,
     input: Input,
     output: Vec<u8>,
 }
 
-std::thread_local! {
-    static STATE: RefCell<State> = RefCell::default();
+/// JavaScript has one thread for an instance, so the lock is always free: but after a trap, and then the instance is dropped.
+static STATE: Mutex<State> =
+    Mutex::new(State { providers: Vec::new(), input: Input::EMPTY, output: Vec::new() });
+
+#[cfg(all(feature = "module", target_arch = "wasm32"))]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+#[cfg(all(feature = "module", target_arch = "wasm32"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
 }
 
 /// Room for `length` bytes of input.
 #[wasm_bindgen]
 #[must_use]
 pub fn input(length: usize) -> *const u8 {
-    STATE.with_borrow_mut(|state| state.input.reserve(length))
+    STATE.try_lock().map_or(core::ptr::null(), |mut state| state.input.reserve(length))
 }
 
 /// Where the answer of the last call lies.
 #[wasm_bindgen]
 #[must_use]
 pub fn output() -> *const u8 {
-    STATE.with_borrow(|state| state.output.as_ptr())
+    STATE.try_lock().map_or(core::ptr::null(), |state| state.output.as_ptr())
 }
 
 /// How long it is, where the call's result was a code.
 #[wasm_bindgen]
 #[must_use]
 pub fn output_length() -> usize {
-    STATE.with_borrow(|state| state.output.len())
+    STATE.try_lock().map_or(0, |state| state.output.len())
 }
 
-/// Makes a provider from an options object in JSON. Output: `u32` its handle, then JSON: what JavaScript needs to know of it.
+/// Makes a provider. Fields: those of [`options::Options`]. Output: `f64` its handle, `f64` the idle timeout, `f64` whether it binds to
+/// addresses (1) and to browsers (2), the id of the sealing key, the cookie's name after it.
 #[wasm_bindgen]
 #[must_use]
 pub fn create() -> i32 {
     call(|state| {
-        let options =
-            Options::parse(state.input.field()).map_err(|message| Failure::new("bad-config", message))?;
-        let provider = Provider::new(&options)?;
-        let handle = u32::try_from(state.providers.len()).unwrap_or(u32::MAX);
-        state.output.extend_from_slice(&handle.to_le_bytes());
-        state.output.extend_from_slice(&provider.about()?);
+        let provider = Provider::new(&Options::read(&mut state.input.fields())?)?;
         state.input.wipe();
+        let config = provider.config();
+        let binding = config.client_binding;
+        let binds = u8::from(binding.is_some_and(|binding| binding.uses_ip()))
+            | u8::from(binding.is_some_and(|binding| binding.uses_user_agent())) << 1;
+        for number in
+            [state.providers.len() as f64, config.expiry.idle().as_millis() as f64, f64::from(binds)]
+        {
+            state.output.extend_from_slice(&number.to_le_bytes());
+        }
+        state.output.extend_from_slice(config.keys.sealing_key_id().as_bytes());
+        state.output.extend_from_slice(config.cookie.name.as_bytes());
         state.providers.push(provider);
         Ok(())
     })
@@ -109,16 +134,27 @@ pub fn load(provider: usize, now: f64) -> i32 {
     })
 }
 
-/// Checks the reference token in a `Cookie` header. Field: header. Output: JSON.
+/// Checks the reference token in a `Cookie` header. Field: header. Output: `f64` rotation, expiry, absolute end, whether there is a
+/// subject; 22 characters of the public name, the subject.
 #[wasm_bindgen]
 #[must_use]
 pub fn verify(provider: usize, now: f64) -> i32 {
     call(|state| {
-        let verified = state
+        let reference = state
             .provider(provider)?
             .verify(state.input.fields(), timestamp(now))?
             .ok_or(Failure::Code(ABSENT))?;
-        state.output.extend_from_slice(&to_json(&verified)?);
+        let subject = reference.subject();
+        for number in [
+            reference.rotation() as f64,
+            reference.expires_at().as_millis() as f64,
+            reference.absolute_end().as_millis() as f64,
+            f64::from(u8::from(subject.is_some())),
+        ] {
+            state.output.extend_from_slice(&number.to_le_bytes());
+        }
+        state.output.extend_from_slice(reference.key().to_string().as_bytes());
+        state.output.extend_from_slice(subject.unwrap_or_default().as_bytes());
         Ok(())
     })
 }
@@ -178,17 +214,16 @@ pub fn key() -> i32 {
 
 /// Runs one call: its output is what `run` wrote, or the failure.
 fn call(run: impl FnOnce(&mut State) -> Result<(), Failure>) -> i32 {
-    STATE.with_borrow_mut(|state| {
-        state.output.clear();
-        match run(state) {
-            Ok(()) => i32::try_from(state.output.len()).unwrap_or(FAILED),
-            Err(failure) => failure.write(&mut state.output),
-        }
-    })
+    let Some(mut state) = STATE.try_lock() else { return FAILED };
+    state.output.clear();
+    match run(&mut state) {
+        Ok(()) => i32::try_from(state.output.len()).unwrap_or(FAILED),
+        Err(failure) => failure.write(&mut state.output),
+    }
 }
 
 impl State {
     fn provider(&self, handle: usize) -> Result<&Provider, Failure> {
-        self.providers.get(handle).ok_or_else(|| Failure::new("internal", "no such provider".into()))
+        self.providers.get(handle).ok_or(Failure::NoProvider)
     }
 }

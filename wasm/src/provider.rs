@@ -1,14 +1,17 @@
 //! One configuration, prepared: what `createSessions` makes. Each function is one call from JavaScript, and keeps nothing of a session.
 
+use alloc::{
+    string::{String, ToString as _},
+    vec::Vec,
+};
 use core::{net::IpAddr, time::Duration};
 
-use serde::Serialize;
 use session_core::{
     Client, Config, Error, Expiry, Kind, OsRandom, Reference, Rejection, Session, Timestamp, TokenCodec,
     Unreadable, cookies, lifecycle::CommitContext,
 };
 
-use crate::{data::Json, failure::to_json, options::Options, wire::Fields};
+use crate::{data::Json, options::Options, wire::Fields};
 
 pub(crate) struct Provider {
     config: Config,
@@ -49,28 +52,6 @@ pub(crate) struct Committed {
     pub(crate) expires_at: Timestamp,
 }
 
-/// What a reference token says.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Verified {
-    key: String,
-    subject: Option<String>,
-    rotation: u64,
-    expires_at: u64,
-    absolute_end: u64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct About<'a> {
-    cookie: &'a str,
-    key_id: String,
-    /// Milliseconds.
-    idle: u64,
-    binds_ip: bool,
-    binds_user_agent: bool,
-}
-
 impl Provider {
     pub(crate) fn new(options: &Options<'_>) -> Result<Self, Error> {
         let config = options.config()?;
@@ -78,21 +59,13 @@ impl Provider {
         Ok(Self {
             sessions: TokenCodec::new(&config.keys, Kind::CookieHeld, name),
             references: TokenCodec::new(&config.keys, Kind::Reference, name),
-            clock_skew: options.clock_skew()?,
+            clock_skew: options.clock_skew,
             config,
         })
     }
 
-    /// What JavaScript needs to know of the configuration, in JSON.
-    pub(crate) fn about(&self) -> Result<Vec<u8>, Error> {
-        let binding = self.config.client_binding;
-        to_json(&About {
-            cookie: &self.config.cookie.name,
-            key_id: self.config.keys.sealing_key_id().to_string(),
-            idle: u64::try_from(self.config.expiry.idle().as_millis()).unwrap_or(u64::MAX),
-            binds_ip: binding.is_some_and(|binding| binding.uses_ip()),
-            binds_user_agent: binding.is_some_and(|binding| binding.uses_user_agent()),
-        })
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Opens the session in a `Cookie` header. `Ok(None)` if there is no cookie of that name; else the reason why the *first* of them was
@@ -128,21 +101,13 @@ impl Provider {
         &self,
         mut fields: Fields<'_>,
         now: Timestamp,
-    ) -> Result<Option<Verified>, Rejection> {
+    ) -> Result<Option<Reference>, Rejection> {
         let header = fields.next().unwrap_or_default();
         let mut refused = None;
         for token in cookies(header, &self.config.cookie.name) {
             let opened = self.references.open(token, self.skewed(now));
             match opened.and_then(|opened| Reference::from_token(opened).map_err(|_| Rejection::Malformed)) {
-                Ok(reference) => {
-                    return Ok(Some(Verified {
-                        key: reference.key().to_string(),
-                        subject: reference.subject().map(Into::into),
-                        rotation: reference.rotation(),
-                        expires_at: reference.expires_at().as_millis(),
-                        absolute_end: reference.absolute_end().as_millis(),
-                    }));
-                }
+                Ok(reference) => return Ok(Some(reference)),
                 Err(rejection) => refused = refused.or(Some(rejection)),
             }
         }

@@ -3,6 +3,8 @@
 //! A field is its length (u32, little-endian) and its bytes; a length of `u32::MAX` stands for an absent field. That costs one copy in each
 //! direction and no allocation, where an argument of type `String` costs both a copy and an allocation.
 
+use alloc::{vec, vec::Vec};
+
 use session_core::Timestamp;
 use zeroize::Zeroize as _;
 
@@ -10,10 +12,11 @@ use zeroize::Zeroize as _;
 const KEPT: usize = 16 * 1024;
 
 /// The buffer that JavaScript writes into.
-#[derive(Default)]
 pub(crate) struct Input(Vec<u8>);
 
 impl Input {
+    pub(crate) const EMPTY: Self = Self(Vec::new());
+
     /// Room for `length` bytes.
     pub(crate) fn reserve(&mut self, length: usize) -> *const u8 {
         if self.0.len() < length || self.0.len() > KEPT {
@@ -62,6 +65,20 @@ impl<'a> Fields<'a> {
         let (field, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
         self.0 = rest;
         Some(field)
+    }
+
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
+        self.next().and_then(|field| core::str::from_utf8(field).ok())
+    }
+
+    /// A float of eight bytes.
+    pub(crate) fn number(&mut self) -> Option<f64> {
+        self.next().and_then(|field| field.try_into().ok()).map(f64::from_le_bytes)
+    }
+
+    /// One byte, 0 or 1.
+    pub(crate) fn flag(&mut self) -> Option<bool> {
+        self.next().map(|field| field == [1])
     }
 }
 
