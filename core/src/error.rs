@@ -186,6 +186,12 @@ impl Rejection {
         Self::Superseded,
     ];
 
+    /// Whether the token was one of ours, unchanged: sealed with a known key for this very cookie.
+    #[must_use]
+    pub const fn is_of_authentic_token(self) -> bool {
+        matches!(self, Self::Expired | Self::BoundElsewhere | Self::Revoked | Self::Superseded)
+    }
+
     /// A stable, short code, the same in Rust, JavaScript and metrics: `malformed`, `wrong-cookie`, `unknown-key`, `forged`, `expired`,
     /// `bound-elsewhere`, `revoked`, `superseded`.
     #[must_use]

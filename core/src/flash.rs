@@ -16,6 +16,8 @@ use serde::{
     ser::SerializeMap as _,
 };
 
+use crate::object::Object;
+
 /// The flash messages of one request.
 ///
 /// ```
@@ -28,11 +30,9 @@ use serde::{
 /// flash.rotate(); // and the one after it
 /// assert_eq!(flash.notice(), None);
 /// ```
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Flash {
-    #[serde(default, deserialize_with = "null_as_default")]
     now: Messages,
-    #[serde(default, deserialize_with = "null_as_default")]
     next: Messages,
     /// Whether this request looked at the messages: then they are not kept.
     #[serde(skip)]
@@ -255,9 +255,21 @@ impl<'de> Deserialize<'de> for Messages {
     }
 }
 
-/// The seed reads `null` as no messages.
-fn null_as_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Messages, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+impl<'de> Deserialize<'de> for Flash {
+    /// As the seed does: unknown fields are passed over, and `null` is no messages.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            #[serde(default)]
+            now: Option<Messages>,
+            #[serde(default)]
+            next: Option<Messages>,
+        }
+
+        let Object(Fields { now, next }) = Object::deserialize(deserializer)?;
+        let (now, next) = (now.unwrap_or_default(), next.unwrap_or_default());
+        Ok(Self { now, next, seen: AtomicBool::new(false) })
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
     flash::{Flash, Messages},
     id::{Key, SessionId, SubjectTag},
     merge::merge,
+    object::Object,
     payload::{Meta, Parsed, Payload, Reference, to_json},
     random::Random,
     record::Version,
@@ -43,12 +44,14 @@ pub struct CommitContext<'a> {
 
 /// A save that is about to be tried.
 pub struct Draft {
+    key: Key,
     facts: Facts,
     payload: Payload,
     flash: Messages,
     expires_at: Timestamp,
     created: bool,
     rotated: bool,
+    changes: u64,
 }
 
 impl Draft {
@@ -90,8 +93,8 @@ impl Draft {
 
     /// Where the session lies in a store.
     #[must_use]
-    pub fn key(&self) -> Option<Key> {
-        self.facts.id.as_ref().map(SessionId::key)
+    pub const fn key(&self) -> Key {
+        self.key
     }
 }
 
@@ -118,7 +121,9 @@ impl<T: SessionData> Session<T> {
             data: T::default(),
             flash: Flash::default(),
             state: State::Anonymous(rejection),
+            changes: 0,
             data_touched: false,
+            replaced: false,
             renew: false,
             authenticated_now: false,
             wanted: false,
@@ -186,7 +191,9 @@ impl<T: SessionData> Session<T> {
             data,
             flash: Flash::arrived(flash.clone()),
             state: State::Active,
+            changes: 0,
             data_touched: false,
+            replaced: false,
             renew: false,
             authenticated_now: false,
             wanted: false,
@@ -228,7 +235,11 @@ impl<T: SessionData> Session<T> {
             return Ok(None);
         }
         let created = self.is_new();
-        let data = if self.data_touched { self.changed_data()? } else { None };
+        let data = match (self.replaced, self.data_touched) {
+            (true, _) => Some(to_json(&self.data)?),
+            (false, true) => self.changed_data()?,
+            (false, false) => None,
+        };
         let flash_changed = match &self.base {
             // The common case, without making the list.
             _ if self.flash.nothing_pending() => {
@@ -249,7 +260,7 @@ impl<T: SessionData> Session<T> {
         };
         facts.version = facts.version.next(context.random)?;
         let rotated = self.renew && !created;
-        facts.rotation += u64::from(rotated);
+        facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
         }
@@ -262,28 +273,38 @@ impl<T: SessionData> Session<T> {
         };
         let flash = self.flash.pending();
         let payload = Payload::compose(&facts.meta(&id, &flash, context.kind), &data)?;
+        let key = id.key();
         facts.id = Some(id);
         let expires_at = if created || context.expiry.is_sliding() {
             context.expiry.expires_at(context.now, facts.absolute_end)
         } else {
             self.expires_at
         };
-        Ok(Some(Draft { facts, payload, flash, expires_at, created, rotated }))
+        Ok(Some(Draft { key, facts, payload, flash, expires_at, created, rotated, changes: self.changes }))
     }
 
-    /// Notes that a draft was written.
+    /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
     pub fn accept(&mut self, draft: Draft) {
+        if self.state == State::Destroyed {
+            return;
+        }
         if draft.created || draft.rotated {
             self.token_expires_at = None;
         }
-        self.facts = draft.facts;
+        self.state = State::Active;
         self.expires_at = draft.expires_at;
         self.base = Some(Base { payload: draft.payload, flash: draft.flash });
-        self.state = State::Active;
-        self.data_touched = false;
-        self.renew = false;
-        self.authenticated_now = false;
         self.wanted = false;
+        if self.changes == draft.changes {
+            self.facts = draft.facts;
+            self.data_touched = false;
+            self.replaced = false;
+            self.renew = false;
+            self.authenticated_now = false;
+        } else {
+            let subject = self.facts.subject.take();
+            self.facts = Facts { subject, ..draft.facts };
+        }
     }
 
     /// After a conflict: puts the changes of this request on top of what the store holds now. Then the next draft is one of the
@@ -300,6 +321,10 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         let (theirs, flash) = self.same_session(theirs)?;
+        if self.replaced {
+            self.based_on(version, expires_at, theirs, flash);
+            return Ok(());
+        }
         if self.data_touched {
             let merged = merge(&self.base_value()?, &to_value(&self.data)?, parse(theirs.data())?);
             self.data = serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))?;
@@ -323,6 +348,9 @@ impl<T: SessionData> Session<T> {
         theirs: Zeroizing<Vec<u8>>,
     ) -> Result<(), Error> {
         self.data_touched = false;
+        if self.replaced {
+            self.data = T::default();
+        }
         self.rebase(version, expires_at, theirs)
     }
 
@@ -434,7 +462,8 @@ impl<T: SessionData> Session<T> {
         if known == *before && mine.len() != before.len() {
             return Ok(Some(mine));
         }
-        let (before, mine) = (parse(&before)?, parse(&mine)?);
+        // From the data, not from its text: a tree refuses an integer beyond 64 bits, which reading would round.
+        let (before, mine) = (parse(&before)?, to_value(&self.data)?);
         let merged = merge(&parse(&known)?, &mine, before.clone());
         if merged == before { Ok(None) } else { to_json(&merged).map(Some) }
     }
@@ -464,7 +493,7 @@ impl Facts {
             subject: parsed.sub.take().map(Cow::into_owned),
             authenticated_at: parsed.auth,
             epoch: parsed.epoch,
-            binding: parsed.bind.take(),
+            binding: parsed.bind.take().map(|Object(bind)| bind),
         }
     }
 
@@ -487,7 +516,7 @@ impl Facts {
     }
 }
 
-fn read_data<T: SessionData>(json: &[u8]) -> Result<T, Error> {
+pub(crate) fn read_data<T: SessionData>(json: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(json).map_err(|_| Error::Unreadable(Unreadable::Data))
 }
 

@@ -7,7 +7,7 @@ use alloc::{
 };
 use core::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Unreadable},
     flash::Messages,
     id::{Key, SessionId},
+    object::Object,
     time::Timestamp,
     token::Opened,
 };
@@ -69,16 +70,23 @@ pub(crate) struct Parsed<'a> {
     #[serde(default)]
     pub(crate) epoch: Option<u64>,
     #[serde(default)]
-    pub(crate) bind: Option<Fingerprint>,
+    pub(crate) bind: Option<Object<Fingerprint>>,
     #[serde(default)]
     pub(crate) flash: Messages,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "present")]
     pub(crate) data: Option<&'a RawValue>,
+}
+
+/// `null` is data too: that of a session of type `()`.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl<'a> Parsed<'a> {
     pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Error> {
-        serde_json::from_slice(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))
+        let Object(parsed) =
+            serde_json::from_slice(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
+        Ok(parsed)
     }
 }
 
@@ -216,4 +224,26 @@ impl Reference {
 
 pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|error| Error::Serialize(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_is_null_is_there() {
+        let payload = |data: &str| {
+            let bytes = alloc::format!(r#"{{"rot":0,"iat":1,"abs":2{data}}}"#).into_bytes();
+            Payload::read(Zeroizing::new(bytes), |_| Ok(())).map(|(payload, ())| payload.data().to_vec())
+        };
+        assert_eq!(payload(r#","data":null"#).unwrap(), b"null");
+        assert_eq!(payload(r#","data": [1] "#).unwrap(), b"[1]");
+        assert_eq!(payload(""), Err(Error::Unreadable(Unreadable::Payload)));
+    }
+
+    #[test]
+    fn an_array_of_the_fields_is_no_payload() {
+        let array = br#"[null,null,0,1,2,3,null,null,null,null,{},null]"#;
+        assert_eq!(Parsed::of(array).err(), Some(Error::Unreadable(Unreadable::Payload)));
+    }
 }

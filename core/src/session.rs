@@ -18,7 +18,7 @@ use crate::{
 /// What an application keeps in a session: any type that serde can turn into JSON and back.
 ///
 /// Give every field a default (`#[serde(default)]` on the type), so that sessions which began before a field existed can still be read.
-/// Fields that a session has and the type doesn't know survive a save.
+/// Fields that a session has and the type doesn't know survive a save. Integers must fit 64 bits: write longer ones as strings.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -90,8 +90,12 @@ pub struct Session<T> {
     pub(crate) data: T,
     pub(crate) flash: Flash,
     pub(crate) state: State,
+    /// Counts what was done to the session, so that a draft knows whether it is still all of it.
+    pub(crate) changes: u64,
     /// `data_mut` was called: whether anything changed shows when it is compared with `base`.
     pub(crate) data_touched: bool,
+    /// The session changed hands: the next commit replaces what is stored, and merges with nothing of it.
+    pub(crate) replaced: bool,
     /// The next commit rotates the token.
     pub(crate) renew: bool,
     /// The next commit notes the time as that of an authentication.
@@ -135,6 +139,7 @@ impl<T: SessionData> Session<T> {
     /// The application's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
         self.data_touched = true;
+        self.changes += 1;
         &mut self.data
     }
 
@@ -146,22 +151,24 @@ impl<T: SessionData> Session<T> {
     /// Signs `subject` in (a user's id, never a secret): the token is rotated, so that one which was known before (session fixation,
     /// ASVS 5.0 row 7.2.4) is dead at once, and the session is found under its subject.
     ///
-    /// If the session belonged to *another* subject, that one's data and flash messages are dropped first.
+    /// If the session belonged to *another* subject, that one's data and flash messages are dropped first: also fields that this
+    /// program doesn't know, and what concurrent requests of that subject write before the commit.
     pub fn authenticate(&mut self, subject: impl Into<String>) {
         let subject = subject.into();
         if self.facts.subject.as_ref().is_some_and(|before| *before != subject) {
             *self.data_mut() = T::default();
-            self.flash.clear_now();
-            self.flash.discard_all();
+            self.flash = Flash::default();
+            self.replaced = true;
         }
         self.facts.subject = Some(subject);
         self.authenticated_now = true;
-        self.renew = true;
+        self.regenerate();
     }
 
     /// Rotates the token: the old one is dead once the change is committed. Call it when privileges change; [`Session::authenticate`] does.
-    pub fn regenerate(&mut self) {
+    pub const fn regenerate(&mut self) {
         self.renew = true;
+        self.changes += 1;
     }
 
     /// The application's data.

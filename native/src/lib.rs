@@ -1,1 +1,68 @@
-//! Sessions.
+//! Typed, secure sessions for Rust web applications.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use session_native::{Client, Config, MemoryStore, Secret, SessionData, Sessions};
+//!
+//! #[derive(Default, Clone, Serialize, Deserialize)]
+//! #[serde(default)]
+//! struct UserSession {
+//!     username: Option<String>,
+//!     visits: u64,
+//! }
+//! impl SessionData for UserSession {}
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let secret = Secret::generate(&session_native::OsRandom)?;
+//! let sessions = Sessions::<UserSession, _>::new(Config::production(secret), MemoryStore::new())?;
+//!
+//! // A visitor signs in …
+//! let mut session = sessions.create();
+//! session.data_mut().username = Some("ada".into());
+//! session.authenticate("42"); // rotates the token, and files the session under its subject
+//! let set_cookie = sessions.commit(&mut session).await?.expect("a new session has a new token");
+//!
+//! // … and comes back with the cookie.
+//! let cookie = set_cookie.as_str().split(';').next().unwrap_or_default();
+//! let mut session = sessions.load(cookie, &Client::default()).await?;
+//! assert_eq!(session.subject(), Some("42"));
+//! sessions.update(&mut session, |data| data.visits += 1).await?; // exact, also when requests race
+//! sessions.revoke_subject("42").await?; // sign out everywhere
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] puts it into a web application; a [`store`] keeps
+//! records; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
+//! re-exported here.
+//!
+//! Features: `axum` (on by default), `cli` (the `session` command).
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "axum")]
+pub mod axum;
+mod backend;
+pub mod client;
+mod clock;
+mod error;
+mod event;
+#[cfg(feature = "axum")]
+mod handle;
+mod query;
+mod sessions;
+pub mod store;
+
+pub use backend::{Backend, CookieHeld, Stored};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::Error;
+pub use event::{Event, EventKind};
+#[cfg(feature = "axum")]
+pub use handle::SessionHandle;
+pub use session_core::{
+    Client, ClientBinding, Config, ConfigError, CookieOptions, Error as CoreError, Expiry, Flash, Key,
+    KeyRing, OsRandom, Passphrase, Preset, Random, Rejection, SameSite, Secret, SecretError, Session,
+    SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Version,
+};
+pub use sessions::Sessions;
+pub use store::{MemoryStore, Query, Store, StoreError};

@@ -159,11 +159,11 @@ impl Secret {
     /// From an environment variable that holds either written form.
     ///
     /// # Errors
-    /// [`SecretError::Missing`] if the variable isn't set (or isn't UTF-8), else as [`Secret::parse`].
+    /// [`SecretError::Missing`] if the variable isn't set, is empty or isn't UTF-8; else as [`Secret::parse`].
     #[cfg(feature = "std")]
     pub fn from_env(variable: &'static str) -> Result<Self, SecretError> {
-        let text = std::env::var(variable).map_err(|_| SecretError::Missing { variable })?;
-        Self::parse(&Zeroizing::new(text))
+        let text = Zeroizing::new(std::env::var(variable).unwrap_or_default());
+        if text.is_empty() { Err(SecretError::Missing { variable }) } else { Self::parse(&text) }
     }
 
     /// Secrets that open older tokens, from an environment variable that holds them separated by commas; none if it isn't set.

@@ -18,7 +18,7 @@ use crate::{
 
 /// A payload that is about to be sealed, with room for the header in front, so that it is encrypted where it was written.
 ///
-/// Wiped when dropped. Write into it with [`core::fmt::Write`] or build it from bytes.
+/// Wiped when dropped.
 ///
 /// ```
 /// use session_core::Plaintext;

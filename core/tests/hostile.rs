@@ -1,0 +1,296 @@
+//! A million inputs of clients and stores gone wrong: no panic, no large allocation, nothing that opens.
+//!
+//! All of it is computed from [`SEED`]; a failure prints the input.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod common;
+
+use std::{
+    fmt::Debug,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    time::Duration,
+};
+
+use common::{Seeded, Site, at, secret};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use session_core::{
+    Client, ClientBinding, Error, Expiry, Header, Key, KeyRing, Kind, MAX_CANDIDATES, Plaintext, RecordCodec,
+    Reference, Rejection, Secret, Session, SessionData, TokenCodec, Unreadable, Version, cookies,
+    lifecycle::CommitContext,
+};
+
+const SEED: u64 = 0x5e55_1045;
+
+/// Most bytes that one input may make the core hold at a time.
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// Gives `input` to the code under test, which must neither panic nor allocate much.
+fn survive<I: Debug, R>(round: usize, input: &I, code: impl FnOnce(&I) -> R) -> R {
+    let mut result = None;
+    let info = catch_unwind(AssertUnwindSafe(|| allocation_counter::measure(|| result = Some(code(input)))));
+    let Ok(info) = info else { panic!("panicked with seed {SEED:#x}, round {round}, input {input:?}") };
+    assert!(info.bytes_max <= MOST_BYTES, "{info:?} with seed {SEED:#x}, round {round}, input {input:?}");
+    result.unwrap()
+}
+
+/// Tokens of the test vectors, good and bad: what mutations begin with.
+fn corpus() -> Vec<Vec<u8>> {
+    let tokens = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors").join(name);
+        let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        file["tokens"].as_array().unwrap().clone()
+    };
+    let tokens = [tokens("tokens.json"), tokens("rejected.json")].concat();
+    assert!(tokens.len() > 150);
+    tokens.iter().map(|case| case["token"].as_str().unwrap().as_bytes().to_vec()).collect()
+}
+
+const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// One to four changes of the kinds that fuzzers make.
+fn mutate(random: &Seeded, input: &mut Vec<u8>, alphabet: &[u8]) {
+    for _ in 0..=random.below(4) {
+        let at = random.below(input.len() + 1);
+        match random.below(8) {
+            0 if at < input.len() => input[at] ^= 1 << random.below(8),
+            1 if at < input.len() => input[at] = alphabet[random.below(alphabet.len())],
+            2 if at < input.len() => _ = input.remove(at),
+            3 => input.insert(at, alphabet[random.below(alphabet.len())]),
+            4 => input.truncate(at),
+            5 => input.insert(at, random.next() as u8),
+            6 => {
+                let piece = input[at..(at + random.below(40)).min(input.len())].to_vec();
+                let to = random.below(input.len() + 1);
+                input.splice(to..to, piece);
+            }
+            _ => input.extend((0..random.below(20)).map(|_| alphabet[random.below(alphabet.len())])),
+        }
+    }
+}
+
+fn noise(random: &Seeded, most: usize, alphabet: &[u8]) -> Vec<u8> {
+    (0..random.below(most)).map(|_| alphabet[random.below(alphabet.len())]).collect()
+}
+
+#[test]
+fn half_a_million_tokens() {
+    let random = Seeded::new(SEED);
+    let (corpus, all) = (corpus(), (0..=255).collect::<Vec<u8>>());
+    let ring = KeyRing::new(&secret(0)).with_previous(&secret(32));
+    // A cookie name that no token of the corpus was sealed for: whatever opens was forged.
+    let codecs = [Kind::CookieHeld, Kind::Reference].map(|kind| TokenCodec::new(&ring, kind, "victim"));
+    let mut refused = [0_usize; Rejection::ALL.len()];
+    for round in 0..500_000 {
+        let input = match random.below(8) {
+            0 => noise(&random, 200, ALPHABET),
+            1 => noise(&random, 200, &all),
+            2 => b"A".repeat(random.below(5_000)),
+            _ => {
+                let mut token = corpus[random.below(corpus.len())].clone();
+                mutate(&random, &mut token, ALPHABET);
+                token
+            }
+        };
+        let (header, rejections) = survive(round, &input, |input| {
+            (Header::parse(input), [0, 1].map(|i| codecs[i].open(input, at(0)).err()))
+        });
+        for rejection in rejections {
+            let rejection = rejection.unwrap_or_else(|| panic!("round {round} opened: {input:?}"));
+            refused[Rejection::ALL.iter().position(|reason| *reason == rejection).unwrap()] += 1;
+        }
+        assert!(header.is_ok() || header == Err(Rejection::Malformed));
+    }
+    // Each check was reached often: the inputs were neither all garbage nor all near misses.
+    for reason in [Rejection::Malformed, Rejection::WrongCookie, Rejection::UnknownKey, Rejection::Forged] {
+        let count = refused[Rejection::ALL.iter().position(|other| *other == reason).unwrap()];
+        assert!(count > 10_000, "{reason}: {count}");
+    }
+}
+
+#[test]
+fn two_hundred_thousand_cookie_headers() {
+    let random = Seeded::new(SEED + 1);
+    let corpus = corpus();
+    for round in 0..200_000 {
+        let mut header = Vec::new();
+        for _ in 0..random.below(8) {
+            let name: &[u8] =
+                [&b"__Host-session"[..], b"__host-session", b"session", b"", b"a"][random.below(5)];
+            header.extend_from_slice(name);
+            header.extend_from_slice([&b"="[..], b" = ", b"=\"", b""][random.below(4)]);
+            header.extend_from_slice(&corpus[random.below(corpus.len())][..]);
+            header.extend_from_slice([&b"; "[..], b";", b"\"; ", b",", b"\r\n"][random.below(5)]);
+        }
+        mutate(&random, &mut header, b"=;\", \t\r\n\0_");
+        let found = survive(round, &header, |header| {
+            cookies(header, "__Host-session")
+                .fold((0, 0), |(count, bytes), value| (count + 1, bytes + value.len()))
+        });
+        assert!(found.0 <= MAX_CANDIDATES && found.1 <= header.len(), "round {round}: {header:?}");
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Any(Value);
+
+impl SessionData for Any {}
+
+/// Puts another value behind one of the colons, up to the next comma: most results are still JSON.
+fn swap_value(random: &Seeded, payload: &mut Vec<u8>) {
+    const VALUES: [&str; 13] = [
+        "0",
+        "-1",
+        "1.0",
+        "1e3",
+        "1e400",
+        "18446744073709551615",
+        "18446744073709551616",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "\"\\u0000\"",
+        "\"oKGio6SlpqeoqaqrrK2urw\"",
+    ];
+    let colons: Vec<_> = (0..payload.len()).filter(|i| payload[*i] == b':').collect();
+    let start = colons[random.below(colons.len())] + 1;
+    let length = payload[start..].iter().position(|byte| matches!(byte, b',' | b'}')).unwrap();
+    payload.splice(start..start + length, VALUES[random.below(VALUES.len())].bytes());
+}
+
+/// Payloads as only one with the key can make them: an older or later version of the program, or a bug.
+#[test]
+fn a_hundred_thousand_authentic_payloads() {
+    const JSON: &[u8] = b"{}[]\",:0123456789.eE+-truefalsn\\ud8 ";
+    const PAYLOADS: [&str; 4] = [
+        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":1,"iat":1,"abs":9,"ver":2,"sub":"1","auth":3,"epoch":4,"bind":{"kid":"AQIDBA","ip":"oKGio6SlpqeoqaqrrK2urw","ua":"oKGio6SlpqeoqaqrrK2urw"},"flash":{"notice":"x"},"data":{"a":[1,2.5e3,null],"b":{"c":"d"}}}"#,
+        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":18446744073709551615,"iat":18446744073709551615,"abs":18446744073709551615,"ver":18446744073709551615,"data":null}"#,
+        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":0,"data":{}}"#,
+        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":5,"flash":{"a":"\u0000"},"data":[[[[[["x"]]]]]]}"#,
+    ];
+    let random = Seeded::new(SEED + 2);
+    let ring = KeyRing::new(&secret(0));
+    let [held, reference] = [Kind::CookieHeld, Kind::Reference].map(|kind| TokenCodec::new(&ring, kind, "s"));
+    let policy = ClientBinding::ip().and_user_agent();
+    let expiry = Expiry::new(Duration::from_secs(60), Duration::from_secs(60)).unwrap();
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..100_000 {
+        let mut payload = PAYLOADS[random.below(PAYLOADS.len())].as_bytes().to_vec();
+        if random.below(2) == 0 {
+            swap_value(&random, &mut payload);
+        } else {
+            mutate(&random, &mut payload, JSON);
+        }
+        let seal = |codec: &TokenCodec| codec.seal(Plaintext::from(&payload), at(9), false, &random).unwrap();
+        let (held_token, reference_token) = (seal(&held), seal(&reference));
+        let context = CommitContext {
+            now: at(1),
+            expiry: &expiry,
+            ring: &ring,
+            binding: Some(&policy),
+            random: &random,
+            kind: Kind::CookieHeld,
+        };
+        survive(round, &String::from_utf8_lossy(&payload), |_| {
+            let opened = reference.open(reference_token.as_bytes(), at(1)).unwrap();
+            let _ = Reference::from_token(opened);
+            let opened = held.open(held_token.as_bytes(), at(1)).unwrap();
+            let Ok(mut session) = Session::<Any>::from_cookie(opened) else {
+                refused += 1;
+                return;
+            };
+            read += 1;
+            let _ = session.bind(&policy, &ring, &Client { ip: None, user_agent: Some(b"x") });
+            session.data_mut().0 = json!({ "before": session.data().0 });
+            session.flash_mut().set_notice("x");
+            session.regenerate();
+            if let Ok(Some(draft)) = session.draft(&context) {
+                session.accept(draft);
+                assert!(!session.token_due(&expiry) || session.cookie_payload().is_some());
+            }
+        });
+    }
+    assert!(read > 5_000 && refused > 5_000, "{read} read, {refused} refused");
+}
+
+#[test]
+fn two_hundred_thousand_records() {
+    let random = Seeded::new(SEED + 3);
+    let all = (0..=255).collect::<Vec<u8>>();
+    let ring = KeyRing::new(&secret(0));
+    let key = Key::from_bytes([7; 16]);
+    let payload =
+        br#"{"key":"BwcHBwcHBwcHBwcHBwcHBw","rot":1,"data":{"text":"the same words, the same words"}}"#
+            .repeat(4);
+    let plain = RecordCodec::new(&ring);
+    let sealing = plain.clone().encrypted(true);
+    let packing = plain.clone().deflated_from(Some(0));
+    let both = sealing.clone().deflated_from(Some(0));
+    let corpus =
+        [&plain, &packing, &sealing, &both].map(|codec| codec.encode(&key, &payload, &random).unwrap());
+    for round in 0..200_000 {
+        let original = &corpus[random.below(corpus.len())];
+        let mut stored = original.clone();
+        mutate(&random, &mut stored, &all);
+        let (open, strict) =
+            survive(round, &stored, |stored| (plain.decode(&key, stored), sealing.decode(&key, stored)));
+        if stored != corpus[2] && stored != corpus[3] {
+            assert!(strict.is_err(), "round {round}: {stored:?}");
+        }
+        if let Err(error) = open {
+            assert_ne!(error, Unreadable::NotEncrypted);
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    const DEPTH: usize = 10_000;
+    let ring = KeyRing::new(&secret(0));
+    let codec = TokenCodec::new(&ring, Kind::CookieHeld, "s");
+    let random = Seeded::new(SEED);
+    let read = |payload: &str| {
+        // Ten thousand brackets fit a cookie only when they are deflated.
+        let token = codec.seal(Plaintext::from(payload), at(9), true, &random).unwrap();
+        Session::<Any>::from_cookie(codec.open(token.as_bytes(), at(1)).unwrap())
+    };
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let deep = open.repeat(DEPTH) + "1" + &close.repeat(DEPTH);
+        let payload = |data: &str| {
+            format!(r#"{{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":9,"x":{deep},"data":{data}}}"#)
+        };
+        assert_eq!(read(&payload(&deep)).err(), Some(Error::Unreadable(Unreadable::Data)));
+        // Passed over, without recursion, where nobody asks for it.
+        assert!(read(&payload("{}")).is_ok());
+    }
+}
+
+/// What a handler could tell a client of: only the reason differs, which is for the server.
+#[test]
+fn a_client_cannot_tell_refusals_apart() {
+    let site = Site::new();
+    for reason in Rejection::ALL {
+        let mut session = Session::<Any>::anonymous(&site.expiry, site.now(), Some(reason));
+        assert_eq!(session.rejection(), Some(reason));
+        assert!(session.is_new() && !session.is_authenticated() && session.flash().is_empty());
+        assert_eq!((session.key(), session.subject(), session.version()), (None, None, Version::default()));
+        assert_eq!(session.data().0, Value::Null);
+        assert_eq!(site.commit(&mut session), Ok(None), "no cookie, and none is taken away");
+        assert_eq!(site.writes.get(), 0);
+    }
+}
+
+#[test]
+fn short_secrets() {
+    let random = Seeded::new(SEED + 4);
+    for round in 0..20_000 {
+        // Too short to be derived from, so that this stays quick.
+        let text = String::from_utf8_lossy(&noise(&random, 16, b"sk1_AZaz09-_=\0\n ")).into_owned();
+        let error = survive(round, &text, |text| Secret::parse(text).err()).unwrap();
+        assert!(!error.to_string().contains(&text) || text.len() < 5, "{text:?}");
+    }
+}

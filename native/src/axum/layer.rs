@@ -1,0 +1,226 @@
+//! The layer: a place for the session on the way in, one commit on the way out.
+
+use core::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use std::sync::Arc;
+
+use ::axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use pin_project_lite::pin_project;
+use session_core::{SessionData, SetCookie};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::status_of;
+use crate::{
+    backend::Backend,
+    client::TrustedProxies,
+    error::Error,
+    handle::{Provider, Slot},
+    sessions::Sessions,
+};
+
+/// Gives every request a session, and commits it before the response's headers leave.
+///
+/// See the [module](super) for an example.
+pub struct SessionLayer<T> {
+    provider: Arc<dyn Provider<T>>,
+    proxies: Arc<TrustedProxies>,
+}
+
+impl<T: SessionData> SessionLayer<T> {
+    /// With the sessions of a provider.
+    pub fn new<B: Backend>(sessions: Sessions<T, B>) -> Self {
+        Self { provider: Arc::new(sessions), proxies: Arc::default() }
+    }
+
+    /// Believes what these proxies say about the client's address; by default nobody is believed.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = Arc::new(proxies);
+        self
+    }
+}
+
+impl<T> Clone for SessionLayer<T> {
+    fn clone(&self) -> Self {
+        Self { provider: Arc::clone(&self.provider), proxies: Arc::clone(&self.proxies) }
+    }
+}
+
+impl<S, T> Layer<S> for SessionLayer<T> {
+    type Service = SessionService<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SessionService { inner, layer: self.clone() }
+    }
+}
+
+/// What the layer puts into a request's extensions.
+pub(super) struct Arrival<T> {
+    pub(super) slot: Arc<Slot<T>>,
+    pub(super) proxies: Arc<TrustedProxies>,
+}
+
+impl<T> Clone for Arrival<T> {
+    fn clone(&self) -> Self {
+        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies) }
+    }
+}
+
+/// The service that [`SessionLayer`] makes.
+///
+/// ```
+/// use session_native::{Config, MemoryStore, OsRandom, Secret, Sessions, axum::SessionLayer};
+/// use tower_layer::Layer;
+///
+/// # struct Inner;
+/// let sessions = Sessions::<(), _>::new(Config::testing(Secret::generate(&OsRandom)?), MemoryStore::new())?;
+/// let service = SessionLayer::new(sessions).layer(Inner);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SessionService<S, T> {
+    inner: S,
+    layer: SessionLayer<T>,
+}
+
+impl<S: Clone, T> Clone for SessionService<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, T, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionService<S, T>
+where
+    S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
+    T: SessionData,
+    ResponseBody: From<String>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, T, ResponseBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
+        let slot = Arc::new(Slot::new(Arc::clone(&self.layer.provider)));
+        let proxies = Arc::clone(&self.layer.proxies);
+        request.extensions_mut().insert(Arrival { slot: Arc::clone(&slot), proxies });
+        ResponseFuture { state: State::Handling { future: self.inner.call(request), slot: Some(slot) } }
+    }
+}
+
+pin_project! {
+    /// The response of a [`SessionService`].
+    ///
+    /// ```
+    /// fn is_future<F: Future>(_: F) {}
+    /// # fn check<F, E>(future: session_native::axum::ResponseFuture<F, (), String>)
+    /// # where F: Future<Output = Result<axum::http::Response<String>, E>> {
+    /// is_future(future);
+    /// # }
+    /// ```
+    pub struct ResponseFuture<F, T, B> {
+        #[pin]
+        state: State<F, T, B>,
+    }
+}
+
+type Commit = Pin<Box<dyn Future<Output = Result<Option<SetCookie>, Error>> + Send>>;
+
+pin_project! {
+    #[project = Projected]
+    enum State<F, T, B> {
+        Handling { #[pin] future: F, slot: Option<Arc<Slot<T>>> },
+        Committing { commit: Commit, response: Option<Response<B>> },
+    }
+}
+
+impl<F, T, B, E> Future for ResponseFuture<F, T, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    T: SessionData,
+    B: From<String>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                Projected::Handling { future, slot } => {
+                    let response = ready!(future.poll(context))?;
+                    let touched = slot.take().filter(|slot| slot.is_loaded());
+                    let Some(slot) = touched else { return Poll::Ready(Ok(response)) };
+                    let commit = Box::pin(async move { slot.finish().await });
+                    state.set(State::Committing { commit, response: Some(response) });
+                }
+                Projected::Committing { commit, response } => {
+                    let outcome = ready!(commit.as_mut().poll(context));
+                    let response = response.take().expect("polled after it was ready");
+                    return Poll::Ready(Ok(finish(response, outcome)));
+                }
+            }
+        }
+    }
+}
+
+/// Puts the outcome of the commit into the response.
+fn finish<B: From<String>>(
+    mut response: Response<B>,
+    outcome: Result<Option<SetCookie>, Error>,
+) -> Response<B> {
+    let cookie = match outcome {
+        Ok(cookie) => cookie,
+        Err(error @ Error::Ended(_)) => {
+            // Signed out elsewhere while the handler ran. Its answer was right when it was made, and nothing was brought back.
+            tracing::info!(%error, "a change was dropped");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "a session was not saved");
+            response = failure(&error);
+            None
+        }
+    };
+    let headers = response.headers_mut();
+    vary_by_cookie(headers);
+    match cookie.map(|cookie| HeaderValue::try_from(cookie.into_string())) {
+        Some(Ok(cookie)) => {
+            headers.append(header::SET_COOKIE, cookie);
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        // A cookie is made of a checked name, a token and checked attributes: always a valid header value.
+        Some(Err(_)) => debug_assert!(false, "an invalid Set-Cookie was built"),
+        None => {
+            headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
+        }
+    }
+    response
+}
+
+/// The answer that replaces a handler's when what it did could not be saved.
+fn failure<B: From<String>>(error: &Error) -> Response<B> {
+    let (status, message) = status_of(error);
+    let mut response = Response::new(message.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn vary_by_cookie(headers: &mut HeaderMap) {
+    let listed = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("cookie"))
+    });
+    if !listed {
+        headers.append(header::VARY, HeaderValue::from_static("Cookie"));
+    }
+}

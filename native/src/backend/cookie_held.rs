@@ -1,0 +1,167 @@
+//! Sessions in the cookie itself, and what this process remembers of the ones that ended.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use session_core::{
+    Error as CoreError, Key, Kind, Opened, Plaintext, Rejection, Session, SessionData, SubjectTag, Timestamp,
+};
+
+use super::{Cell, Change, Sealed, Written};
+use crate::{error::Error, sessions::Shared};
+
+/// Sessions that the client keeps, sealed, in its cookie: no store, any number of servers, at most 4096 bytes.
+///
+/// What a cookie holds can't be taken back, so this process remembers the sessions that were destroyed, rotated or revoked until their
+/// tokens expire by themselves, and refuses them. **Other processes don't know**, and a restart forgets: there a copied cookie is good until
+/// it expires. Where that isn't enough, keep sessions in a store. Two requests that change one session at the same time each
+/// send the whole of it: the later answer wins.
+///
+/// ```
+/// use session_native::{Config, CookieHeld, OsRandom, Secret, Sessions};
+///
+/// let config = Config::production(Secret::generate(&OsRandom)?);
+/// let sessions: Sessions<(), CookieHeld> = Sessions::cookie(config)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct CookieHeld {
+    ended: Mutex<Remembered<Key, Ended>>,
+    /// Epochs of subjects: how often each was revoked.
+    revoked: Mutex<Remembered<SubjectTag, u64>>,
+}
+
+#[derive(Clone, Copy)]
+enum Ended {
+    /// Destroyed.
+    Wholly,
+    /// Tokens of fewer rotations are dead.
+    Before(u64),
+}
+
+/// What is remembered until a time.
+struct Remembered<K, V> {
+    entries: HashMap<K, (V, Timestamp)>,
+    /// When there are this many, the outdated ones are dropped: twice as many as were left the last time.
+    sweep_at: usize,
+}
+
+impl<K, V> Default for Remembered<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), sweep_at: 64 }
+    }
+}
+
+impl<K: Hash + Eq, V> Remembered<K, V> {
+    fn insert(&mut self, key: K, value: V, until: Timestamp, now: Timestamp) {
+        if self.entries.len() >= self.sweep_at {
+            self.entries.retain(|_, (_, until)| *until > now);
+            self.sweep_at = (self.entries.len() * 2).max(64);
+        }
+        self.entries.insert(key, (value, until));
+    }
+
+    fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(value, _)| value)
+    }
+}
+
+impl CookieHeld {
+    /// Refuses all tokens of a subject that were authenticated before now. Gives the new epoch.
+    pub(crate) fn revoke_subject(&self, subject: SubjectTag, until: Timestamp, now: Timestamp) -> u64 {
+        let mut revoked = lock(&self.revoked);
+        let epoch = revoked.get(&subject).copied().unwrap_or(0) + 1;
+        revoked.insert(subject, epoch, until, now);
+        epoch
+    }
+
+    fn epoch(&self, subject: &SubjectTag) -> u64 {
+        lock(&self.revoked).get(subject).copied().unwrap_or(0)
+    }
+
+    fn check<T: SessionData>(&self, session: &Session<T>) -> Result<(), Rejection> {
+        if let Some(key) = session.key() {
+            match lock(&self.ended).get(&key) {
+                Some(Ended::Wholly) => return Err(Rejection::Revoked),
+                Some(Ended::Before(rotation)) if session.rotation() < *rotation => {
+                    return Err(Rejection::Superseded);
+                }
+                _ => {}
+            }
+        }
+        match session.subject() {
+            Some(subject) if session.epoch().unwrap_or(0) < self.epoch(&SubjectTag::new(subject)) => {
+                Err(Rejection::Revoked)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remember<T: SessionData>(&self, session: &Session<T>, ended: Ended, now: Timestamp) {
+        if let Some(key) = session.key() {
+            let mut all = lock(&self.ended);
+            if !matches!(all.get(&key), Some(Ended::Wholly)) {
+                all.insert(key, ended, session.absolute_end(), now);
+            }
+        }
+    }
+}
+
+impl Sealed for CookieHeld {
+    const TOKEN: Kind = Kind::CookieHeld;
+
+    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
+        let mut session = Session::from_cookie(opened)?;
+        self.check(&session).map_err(CoreError::Rejected)?;
+        let end = session.absolute_end();
+        if let Some(extended) = shared.config.expiry.extension(shared.now(), session.expires_at(), end) {
+            session.extend_to(extended);
+        }
+        Ok(session)
+    }
+
+    async fn write<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        session: &impl Cell<T>,
+    ) -> Result<Written, Error> {
+        session.with(|session| {
+            if let Some(subject) = session.authenticating() {
+                session.set_epoch(self.epoch(&subject));
+            }
+            let started = session.is_new();
+            let Some(draft) = session.draft(&shared.commit_context(Kind::CookieHeld))? else {
+                return Ok(Written::Nothing);
+            };
+            // The session may have ended while this request ran; then nothing brings it back.
+            if !started {
+                self.check(session).map_err(Error::Ended)?;
+            }
+            // Before anything is noted: the whole session must fit into the cookie.
+            let cookie = shared.set_cookie(draft.payload().into(), draft.expires_at())?;
+            let rotated = draft.is_rotated();
+            session.accept(draft);
+            session.renew_token();
+            if rotated {
+                self.remember(session, Ended::Before(session.rotation()), shared.now());
+            }
+            Ok(Written::Saved(Change { started, rotated, cookie: Some(cookie) }))
+        })
+    }
+
+    async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+        session.with(|session| self.remember(session, Ended::Wholly, shared.now()));
+        Ok(())
+    }
+
+    fn token_payload<T: SessionData>(session: &Session<T>) -> Result<Option<Plaintext>, CoreError> {
+        Ok(session.cookie_payload())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,112 @@
+//! Sessions in a store; the cookie holds a reference.
+
+use session_core::{
+    Error as CoreError, Key, Kind, Opened, Plaintext, RecordCodec, Reference, Rejection, Session,
+    SessionData, SubjectTag, Unreadable, lifecycle::Draft,
+};
+
+use super::{Cell, Change, Sealed, Theirs, Written};
+use crate::{
+    error::Error,
+    sessions::{Plain, Shared},
+    store::{Lookup, Record, Saved, Store},
+};
+
+/// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
+///
+/// ```
+/// use session_native::{Config, MemoryStore, OsRandom, Secret, Sessions, Stored};
+///
+/// let config = Config::production(Secret::generate(&OsRandom)?);
+/// let sessions: Sessions<(), Stored<MemoryStore>> = Sessions::new(config, MemoryStore::new())?;
+/// assert_eq!(sessions.store().stats().sessions, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Stored<S> {
+    pub(crate) store: S,
+    pub(crate) codec: RecordCodec,
+}
+
+impl<S: Store> Stored<S> {
+    pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
+        self.codec.decode(key, &record.payload)
+    }
+
+    fn record<T>(&self, shared: &Shared<T>, key: &Key, draft: &Draft) -> Result<Record, Error> {
+        let payload = self.codec.encode(key, draft.payload(), shared.random())?;
+        Ok(Record::new(draft.version(), draft.expires_at(), payload).of_subject(draft.subject()))
+    }
+}
+
+impl<S: Store> Sealed for Stored<S> {
+    const TOKEN: Kind = Kind::Reference;
+
+    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
+        let now = shared.now();
+        let reference = Reference::from_token(opened)?;
+        let key = reference.key();
+        let touch = shared.config.expiry.extension(now, reference.expires_at(), reference.absolute_end());
+        let lookup = Lookup { touch, subject: reference.subject().map(SubjectTag::new) };
+        let found = self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
+        let record = found.record;
+        if now >= record.expires_at {
+            return Err(CoreError::Rejected(Rejection::Expired).into());
+        }
+        let payload = self.decode(&key, &record)?;
+        let session = Session::from_record(&reference, record.version, record.expires_at, payload)?;
+        if session.epoch().unwrap_or(0) < found.epoch {
+            return Err(CoreError::Rejected(Rejection::Revoked).into());
+        }
+        Ok(session)
+    }
+
+    async fn write<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        session: &impl Cell<T>,
+    ) -> Result<Written, Error> {
+        if let Some(subject) = session.with(|session| session.authenticating()) {
+            // Read before the session is saved: a revocation that comes in between ends it.
+            let epoch = self.store.epoch(&subject).await?;
+            session.with(|session| session.set_epoch(epoch));
+        }
+        let (draft, expected) =
+            session.with(|session| (session.draft(&shared.commit_context(Kind::Record)), session.version()));
+        let Some(draft) = draft? else { return Ok(Written::Nothing) };
+        let key = draft.key();
+        let record = self.record(shared, &key, &draft)?;
+
+        if draft.is_new() {
+            if self.store.create(&key, &record).await? {
+                session.with(|session| session.accept(draft));
+                return Ok(Written::Saved(Change { started: true, rotated: false, cookie: None }));
+            }
+            // 128 random bits came twice: the random source is broken.
+            return Err(session_core::RandomError.into());
+        }
+        let rotated = draft.is_rotated();
+        match self.store.save(&key, &record, expected).await? {
+            Saved::Stored => {
+                session.with(|session| session.accept(draft));
+                Ok(Written::Saved(Change { started: false, rotated, cookie: None }))
+            }
+            Saved::Conflict(theirs) => {
+                let payload = self.decode(&key, &theirs)?;
+                let (version, expires_at) = (theirs.version, theirs.expires_at);
+                Ok(Written::Conflict(Theirs { version, expires_at, payload }))
+            }
+            Saved::Gone => Err(Error::Ended(Rejection::Revoked)),
+        }
+    }
+
+    async fn destroy<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+        if let Some(key) = session.with(|session| session.key()) {
+            self.store.delete(&key).await?;
+        }
+        Ok(())
+    }
+
+    fn token_payload<T: SessionData>(session: &Session<T>) -> Result<Option<Plaintext>, CoreError> {
+        session.reference_payload()
+    }
+}

@@ -1,0 +1,71 @@
+//! What can go wrong between an application and its sessions.
+
+use session_core::Rejection;
+
+use crate::store::StoreError;
+
+/// What went wrong. No message holds a secret, an id, a token or a value of the session.
+///
+/// ```
+/// use session_native::{Error, StoreError};
+///
+/// let error = Error::from(StoreError::Full { capacity: 1000 });
+/// assert!(error.is_unavailable());
+/// assert_eq!(error.to_string(), "the session store is full (1000 sessions): raise its capacity, or shorten the timeouts");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration, the random source, the data: whatever has to do with no store.
+    #[error(transparent)]
+    Core(#[from] session_core::Error),
+    /// The store didn't do what it was asked to. Nothing is known about the session: it is *not* anonymous.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session was ended or rotated elsewhere while this request ran. What the request changed was not saved, and will not be: it was
+    /// meant for a session that is no more.
+    #[error("the session ended while the request ran; its changes were not saved ({0})")]
+    Ended(Rejection),
+    /// Too many requests changed this one session at the same time. Nothing was saved.
+    #[error(
+        "the session is being changed by too many requests at once; its changes were not saved: try again"
+    )]
+    Contended,
+    /// Sessions are bound to the client's address, and the address isn't known.
+    #[error(
+        "sessions are bound to the client's address, and the address is unknown: serve with `into_make_service_with_connect_info::<SocketAddr>()`"
+    )]
+    ClientAddressUnknown,
+}
+
+impl Error {
+    /// Whether trying again later can help: a web application answers 503.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Contended)
+    }
+
+    /// Whether the data doesn't fit where sessions are kept: a web application answers 413.
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self, Self::Core(session_core::Error::CookieTooLarge { .. }))
+    }
+}
+
+impl From<session_core::ConfigError> for Error {
+    fn from(error: session_core::ConfigError) -> Self {
+        Self::Core(error.into())
+    }
+}
+
+impl From<session_core::RandomError> for Error {
+    fn from(error: session_core::RandomError) -> Self {
+        Self::Core(error.into())
+    }
+}
+
+impl From<session_core::Unreadable> for Error {
+    fn from(reason: session_core::Unreadable) -> Self {
+        Self::Core(session_core::Error::Unreadable(reason))
+    }
+}

@@ -1,0 +1,95 @@
+//! What happens to sessions, told to whoever listens.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use session_core::{Key, Rejection, Session};
+
+/// What happened to a session. Listeners hear of it after it happened and can't undo it.
+///
+/// ```
+/// use session_native::{EventKind, Rejection};
+///
+/// assert_ne!(EventKind::Rejected(Rejection::Forged), EventKind::Destroyed);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A session was stored (or sealed into a cookie) for the first time.
+    Started,
+    /// A session was loaded from a valid token.
+    Loaded,
+    /// A change of a session was saved.
+    Saved,
+    /// A session's token was rotated: the one before is dead.
+    Regenerated,
+    /// A client was given a token.
+    Issued,
+    /// A session was ended by a request.
+    Destroyed,
+    /// A token or session was found to be past its end.
+    Expired,
+    /// A token was refused for another reason, or a change was dropped because the session had ended.
+    Rejected(Rejection),
+}
+
+/// An event and the session it is about.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+/// use session_native::{Config, EventKind, MemoryStore, OsRandom, Secret, Sessions};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let started = Arc::new(AtomicU32::new(0));
+/// let counter = started.clone();
+/// let sessions = Sessions::<(), _>::new(Config::testing(Secret::generate(&OsRandom)?), MemoryStore::new())?
+///     .on_event(move |event| {
+///         if event.kind == EventKind::Started {
+///             counter.fetch_add(1, Ordering::Relaxed);
+///         }
+///     });
+/// sessions.commit(&mut sessions.create()).await?;
+/// assert_eq!(started.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Event<'a, T> {
+    /// What happened.
+    pub kind: EventKind,
+    /// The session's public name, if it has one.
+    pub key: Option<Key>,
+    /// The session as it is now; of a rejected token there is none.
+    pub session: Option<&'a Session<T>>,
+}
+
+type Listener<T> = Box<dyn Fn(&Event<'_, T>) + Send + Sync>;
+
+/// Those who listen.
+pub(crate) struct Listeners<T>(Vec<Listener<T>>);
+
+impl<T> Default for Listeners<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Listeners<T> {
+    pub(crate) fn add(&mut self, listener: Listener<T>) {
+        self.0.push(listener);
+    }
+
+    /// Tells everyone. One that panics is reported, and the others hear of the event all the same.
+    pub(crate) fn tell(&self, kind: EventKind, key: Option<Key>, session: Option<&Session<T>>) {
+        match key {
+            Some(key) => tracing::debug!(?kind, %key, "session"),
+            None => tracing::debug!(?kind, "session"),
+        }
+        let event = Event { kind, key, session };
+        for listener in &self.0 {
+            if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
+                tracing::error!(?kind, "a session event listener panicked; the event stands");
+            }
+        }
+    }
+}

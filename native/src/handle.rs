@@ -1,0 +1,246 @@
+//! One request's session, shared by everything that handles the request.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use session_core::{Client, Flash, Key, Session, SessionData, SetCookie, Timestamp};
+use tokio::sync::OnceCell;
+
+use crate::{
+    backend::{Backend, Cell as _},
+    error::Error,
+    sessions::Sessions,
+};
+
+/// The session of one request: an extractor, and a cheap clone.
+///
+/// Extracting it loads the session; a handler that doesn't extract it costs no store call. What was changed is committed once by the
+/// [`SessionLayer`](crate::axum::SessionLayer), before the response's headers leave, whatever its status is.
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use serde::{Deserialize, Serialize};
+/// use session_native::{
+///     Config, MemoryStore, OsRandom, Secret, SessionData, SessionHandle, Sessions, axum::SessionLayer,
+/// };
+///
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// #[serde(default)]
+/// struct UserSession {
+///     username: Option<String>,
+/// }
+/// impl SessionData for UserSession {}
+///
+/// async fn login(session: SessionHandle<UserSession>, name: String) {
+///     session.update(|data| data.username = Some(name));
+///     session.authenticate("42");
+/// }
+///
+/// let config = Config::production(Secret::generate(&OsRandom)?);
+/// let sessions = Sessions::<UserSession, _>::new(config, MemoryStore::new())?;
+/// let app: Router = Router::new().route("/login", post(login)).layer(SessionLayer::new(sessions));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SessionHandle<T> {
+    slot: Arc<Slot<T>>,
+}
+
+/// Where the layer and the handlers of one request meet.
+pub(crate) struct Slot<T> {
+    provider: Arc<dyn Provider<T>>,
+    session: OnceCell<Mutex<Session<T>>>,
+    /// What a commit or an end in the middle of the request gave for the client.
+    cookie: Mutex<Option<SetCookie>>,
+}
+
+impl<T: SessionData> SessionHandle<T> {
+    /// Changes the data. The commit at the end of the request saves it, merged field by field with what other requests changed. For a
+    /// change that depends on what was there (counting), see [`SessionHandle::update_now`].
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|session| change(session.data_mut()))
+    }
+
+    /// Looks at the session.
+    pub fn read<R>(&self, look: impl FnOnce(&Session<T>) -> R) -> R {
+        self.with(|session| look(session))
+    }
+
+    /// Does something with the session that has no method here. The lock is held meanwhile: don't block.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R {
+        self.session().with(f)
+    }
+
+    /// A copy of the data.
+    #[must_use]
+    pub fn data(&self) -> T {
+        self.read(|session| session.data().clone())
+    }
+
+    /// Signs a subject in: see [`Session::authenticate`].
+    pub fn authenticate(&self, subject: impl Into<String>) {
+        self.with(|session| session.authenticate(subject));
+    }
+
+    /// Rotates the token: see [`Session::regenerate`].
+    pub fn regenerate(&self) {
+        self.with(Session::regenerate);
+    }
+
+    /// Reads or sets flash messages.
+    pub fn flash<R>(&self, f: impl FnOnce(&mut Flash) -> R) -> R {
+        self.with(|session| f(session.flash_mut()))
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub fn subject(&self) -> Option<String> {
+        self.read(|session| session.subject().map(Into::into))
+    }
+
+    /// Whether someone is signed in.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.read(Session::is_authenticated)
+    }
+
+    /// The session's public name, once it is stored.
+    #[must_use]
+    pub fn key(&self) -> Option<Key> {
+        self.read(Session::key)
+    }
+
+    /// The time by the provider's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.slot.provider.now()
+    }
+
+    /// Reads, changes and writes the data as one step, now: exact, also when requests race. `change` may be called several times: see
+    /// [`Sessions::update`].
+    ///
+    /// # Errors
+    /// As [`Sessions::update`].
+    pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
+        let mut result = None;
+        self.slot.provider.update(self.session(), &mut |data| result = Some(change(data))).await?;
+        Ok(result.expect("an update that succeeded has run its closure"))
+    }
+
+    /// Saves what was changed, now: for a handler that wants to know whether it was. See [`Sessions::commit`].
+    ///
+    /// # Errors
+    /// As [`Sessions::commit`].
+    pub async fn commit(&self) -> Result<(), Error> {
+        if let Some(cookie) = self.slot.provider.commit(self.session()).await? {
+            self.slot.set_cookie(cookie);
+        }
+        Ok(())
+    }
+
+    /// Ends the session, now: see [`Sessions::destroy`]. The client's cookie is removed with the response.
+    ///
+    /// # Errors
+    /// As [`Sessions::destroy`]: then the session may still be alive; say so to the user.
+    pub async fn destroy(&self) -> Result<(), Error> {
+        if let Some(cookie) = self.slot.provider.destroy(self.session()).await? {
+            self.slot.set_cookie(cookie);
+        }
+        Ok(())
+    }
+
+    fn session(&self) -> &Mutex<Session<T>> {
+        self.slot.session.get().expect("a handle is only made of a loaded slot")
+    }
+}
+
+impl<T> Clone for SessionHandle<T> {
+    fn clone(&self) -> Self {
+        Self { slot: Arc::clone(&self.slot) }
+    }
+}
+
+impl<T: SessionData> Slot<T> {
+    pub(crate) fn new(provider: Arc<dyn Provider<T>>) -> Self {
+        Self { provider, session: OnceCell::new(), cookie: Mutex::new(None) }
+    }
+
+    /// Loads the session, unless that was done before. A load that failed can be tried again.
+    pub(crate) async fn load(
+        self: Arc<Self>,
+        cookie_headers: &[&[u8]],
+        client: &Client<'_>,
+    ) -> Result<SessionHandle<T>, Error> {
+        self.session
+            .get_or_try_init(|| async { self.provider.load(cookie_headers, client).await.map(Mutex::new) })
+            .await?;
+        Ok(SessionHandle { slot: self })
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.session.initialized()
+    }
+
+    /// The last commit: gives what the client is to be sent.
+    pub(crate) async fn finish(&self) -> Result<Option<SetCookie>, Error> {
+        let Some(session) = self.session.get() else { return Ok(None) };
+        let last = self.provider.commit(session).await?;
+        let before = self.cookie.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(last.or(before))
+    }
+
+    /// The newest word to the client is the one that counts.
+    fn set_cookie(&self, cookie: SetCookie) {
+        *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
+    }
+}
+
+type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
+
+/// [`Sessions`] without the backend in its type, so that handlers needn't name it.
+pub(crate) trait Provider<T>: Send + Sync {
+    fn load<'a>(
+        &'a self,
+        cookie_headers: &'a [&'a [u8]],
+        client: &'a Client<'a>,
+    ) -> BoxFuture<'a, Session<T>>;
+    fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
+    fn update<'a>(
+        &'a self,
+        session: &'a Mutex<Session<T>>,
+        change: &'a mut (dyn FnMut(&mut T) + Send),
+    ) -> BoxFuture<'a, ()>;
+    fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
+    fn now(&self) -> Timestamp;
+}
+
+impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
+    fn load<'a>(
+        &'a self,
+        cookie_headers: &'a [&'a [u8]],
+        client: &'a Client<'a>,
+    ) -> BoxFuture<'a, Session<T>> {
+        Box::pin(self.load_from(cookie_headers.iter().copied(), client))
+    }
+
+    fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {
+        Box::pin(self.commit_cell(session))
+    }
+
+    fn update<'a>(
+        &'a self,
+        session: &'a Mutex<Session<T>>,
+        change: &'a mut (dyn FnMut(&mut T) + Send),
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(self.update_cell(session, change))
+    }
+
+    fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {
+        Box::pin(self.destroy_cell(session))
+    }
+
+    fn now(&self) -> Timestamp {
+        Self::now(self)
+    }
+}

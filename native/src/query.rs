@@ -1,0 +1,169 @@
+//! Questions about all sessions of a store: listings, searches, ending sessions by their public name.
+
+use futures_util::{Stream, TryStreamExt as _, stream};
+use session_core::{Error as CoreError, Key, SessionData, SubjectTag, Summary};
+
+use crate::{
+    backend::Stored,
+    error::Error,
+    sessions::Sessions,
+    store::{Found, Query},
+};
+
+/// Where a scan stands.
+enum Scan {
+    At(u64),
+    Done,
+}
+
+impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
+    /// Every session that is alive, read from the store batch by batch while the stream is polled. A session that lives during the whole
+    /// scan is found at least once; one that comes or goes may be.
+    ///
+    /// Records that can't be read as `T` are an error item each, and the stream goes on.
+    pub fn stream(&self) -> impl Stream<Item = Result<Summary<T>, Error>> + Send + '_ {
+        let batches = stream::try_unfold(Scan::At(0), move |scan| async move {
+            let Scan::At(cursor) = scan else { return Ok(None) };
+            let batch = self.store().scan(cursor).await?;
+            let summaries: Vec<_> = self.summaries(batch.found).collect();
+            Ok::<_, Error>(Some((stream::iter(summaries), batch.next.map_or(Scan::Done, Scan::At))))
+        });
+        batches.try_flatten()
+    }
+
+    /// The sessions of a subject that are alive: for a page "my sessions".
+    ///
+    /// # Errors
+    /// [`Error::Store`]; [`CoreError::Unreadable`] if one doesn't fit `T`.
+    pub async fn by_subject(&self, subject: &str) -> Result<Vec<Summary<T>>, Error> {
+        let found = self.store().by_subject(&SubjectTag::new(subject)).await?;
+        self.summaries(found).collect()
+    }
+
+    /// Every session that `wanted` is true for.
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`].
+    pub async fn find(
+        &self,
+        mut wanted: impl FnMut(&Summary<T>) -> bool + Send,
+    ) -> Result<Vec<Summary<T>>, Error> {
+        self.stream().try_filter(|summary| core::future::ready(wanted(summary))).try_collect().await
+    }
+
+    /// The first session found that `wanted` is true for; there is no order among them.
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`].
+    pub async fn first(
+        &self,
+        mut wanted: impl FnMut(&Summary<T>) -> bool + Send,
+    ) -> Result<Option<Summary<T>>, Error> {
+        let mut all = core::pin::pin!(self.stream());
+        while let Some(summary) = all.try_next().await? {
+            if wanted(&summary) {
+                return Ok(Some(summary));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many sessions `wanted` is true for.
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`].
+    pub async fn count(&self, mut wanted: impl FnMut(&Summary<T>) -> bool + Send) -> Result<u64, Error> {
+        self.stream()
+            .try_fold(0, |count, summary| core::future::ready(Ok(count + u64::from(wanted(&summary)))))
+            .await
+    }
+
+    /// Ends every session that `wanted` is true for, and gives their number.
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`]; those that were ended by then are.
+    pub async fn delete_where(
+        &self,
+        mut wanted: impl FnMut(&Summary<T>) -> bool + Send,
+    ) -> Result<u64, Error> {
+        let mut ended = 0;
+        let mut all = core::pin::pin!(self.stream());
+        while let Some(summary) = all.try_next().await? {
+            if wanted(&summary) {
+                ended += u64::from(self.revoke(&summary.key).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The public names of all sessions that are alive.
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`].
+    pub async fn ids(&self) -> Result<Vec<Key>, Error> {
+        self.stream().map_ok(|summary| summary.key).try_collect().await
+    }
+
+    /// How many sessions the store holds; ones that have expired or were revoked may be counted until they are swept.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn len(&self) -> Result<u64, Error> {
+        Ok(self.store().len().await?)
+    }
+
+    /// Whether the store holds no session.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Ends one session by its public name, as a listing shows it: "sign out that one". `false` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the session may still be alive.
+    pub async fn revoke(&self, key: &Key) -> Result<bool, Error> {
+        Ok(self.store().delete(key).await?)
+    }
+
+    /// Signs a subject out everywhere but in `kept`: "sign out everywhere else". Gives the number of sessions that were ended.
+    ///
+    /// One by one, unlike [`Sessions::revoke_subject`]: a sign-in of the same subject at this very moment survives.
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`]; those that were ended by then are.
+    pub async fn revoke_others(&self, subject: &str, kept: &Key) -> Result<u64, Error> {
+        let mut ended = 0;
+        for (key, _) in self.store().by_subject(&SubjectTag::new(subject)).await? {
+            if key != *kept {
+                ended += u64::from(self.revoke(&key).await?);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends every session.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: some may still be alive.
+    pub async fn clear(&self) -> Result<(), Error> {
+        Ok(self.store().clear().await?)
+    }
+
+    /// Those of the found records that are alive.
+    fn summaries(&self, found: Vec<(Key, Found)>) -> impl Iterator<Item = Result<Summary<T>, Error>> {
+        let now = self.now();
+        found.into_iter().filter_map(move |(key, Found { record, epoch, .. })| {
+            let summary = self
+                .decode(&key, &record)
+                .map_err(CoreError::Unreadable)
+                .and_then(|payload| Summary::from_record(key, record.expires_at, payload));
+            match summary {
+                Ok(summary) if summary.expires_at <= now || summary.epoch.unwrap_or(0) < epoch => None,
+                other => Some(other.map_err(Error::from)),
+            }
+        })
+    }
+}

@@ -1,0 +1,485 @@
+//! Sessions in this process's memory: for one process, for development and for tests.
+
+use core::{
+    hash::{BuildHasherDefault, Hasher},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use session_core::{Key, SubjectTag, Timestamp, Version};
+
+use super::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError};
+use crate::clock::{Clock, SystemClock};
+
+/// A store in memory: sharded, bounded, sweeping. Clones share the sessions.
+///
+/// Every operation is O(1). Expired records are swept a few at a time by the creation of others (two steps each, so that a store in use never
+/// holds more than twice what is alive, plus what expired since), and all at once by [`MemoryStore::sweep`]. When the
+/// store is full, creating a session fails; none is dropped to make room.
+///
+/// ```
+/// use session_native::MemoryStore;
+///
+/// let store = MemoryStore::builder().capacity(10_000).build();
+/// assert_eq!(store.stats().sessions, 0);
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+/// Options of a [`MemoryStore`].
+///
+/// ```
+/// use session_native::{ManualClock, MemoryStore};
+///
+/// let clock = ManualClock::default();
+/// let store = MemoryStore::builder().clock(clock.clone()).build();
+/// ```
+pub struct MemoryStoreBuilder {
+    capacity: usize,
+    clock: Arc<dyn Clock>,
+}
+
+/// Counters of a [`MemoryStore`] since it was made.
+///
+/// ```
+/// assert_eq!(session_native::MemoryStore::new().stats().created, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// Records held now, expired ones included until they are swept.
+    pub sessions: usize,
+    /// Records that may be held.
+    pub capacity: usize,
+    /// Records created.
+    pub created: u64,
+    /// Records deleted, not counting expired ones.
+    pub deleted: u64,
+    /// Expired records swept.
+    pub expired: u64,
+    /// Loads that found a record.
+    pub hits: u64,
+    /// Loads that found none.
+    pub misses: u64,
+    /// Saves refused because another came first.
+    pub conflicts: u64,
+    /// Creations refused because the store was full.
+    pub refused: u64,
+}
+
+const SHARDS: usize = 64;
+
+/// How many slots a creation looks at for expired records.
+const STEPS_ON_CREATE: usize = 2;
+/// How many it looks at when the store is full.
+const STEPS_WHEN_FULL: usize = 64;
+
+/// A revoked subject without sessions is forgotten after this long: by then, no request that began before the revocation is running.
+const FORGET_EPOCH_AFTER: Duration = Duration::from_secs(3600);
+
+struct Inner {
+    shards: [Mutex<Shard>; SHARDS],
+    subjects: [Mutex<Subjects>; SHARDS],
+    clock: Arc<dyn Clock>,
+    capacity: usize,
+    sessions: AtomicUsize,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    created: AtomicU64,
+    deleted: AtomicU64,
+    expired: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    conflicts: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Records in slots that a hand can walk over, and where each key's slot is.
+#[derive(Default)]
+struct Shard {
+    slots: Vec<Option<(Key, Record)>>,
+    free: Vec<usize>,
+    index: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
+    hand: usize,
+}
+
+#[derive(Default)]
+struct Subjects {
+    known: HashMap<SubjectTag, Subject, BuildHasherDefault<KeyHasher>>,
+    /// Idle subjects are dropped when there are this many subjects: the table was swept when there were half as many.
+    sweep_at: usize,
+}
+
+#[derive(Default)]
+struct Subject {
+    epoch: u64,
+    revoked_at: Timestamp,
+    keys: HashSet<Key, BuildHasherDefault<KeyHasher>>,
+}
+
+/// Keys are hashes already: eight bytes of one are as good as any hash of it.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    // The length of the array, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// How many sessions may be held: 1,000,000 by default (about half a kilobyte each with small data).
+    #[must_use]
+    pub const fn capacity(mut self, sessions: usize) -> Self {
+        self.capacity = sessions;
+        self
+    }
+
+    /// The clock by which records expire: the system's by default.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        MemoryStore {
+            inner: Arc::new(Inner {
+                shards: core::array::from_fn(|_| Mutex::default()),
+                subjects: core::array::from_fn(|_| Mutex::default()),
+                clock: self.clock,
+                capacity: self.capacity,
+                sessions: AtomicUsize::new(0),
+                counters: Counters::default(),
+            }),
+        }
+    }
+}
+
+impl MemoryStore {
+    /// A store for a million sessions, by the system's clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Options.
+    #[must_use]
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { capacity: 1_000_000, clock: Arc::new(SystemClock) }
+    }
+
+    /// Removes every expired record and gives their number. Takes one shard's lock at a time.
+    pub fn sweep(&self) -> usize {
+        let now = self.inner.clock.now();
+        let mut swept = 0;
+        for shard in &self.inner.shards {
+            let mut shard = lock(shard);
+            for _ in 0..shard.slots.len() {
+                swept += self.inner.step(&mut shard, now);
+            }
+        }
+        swept
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> MemoryStats {
+        let counters = &self.inner.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        MemoryStats {
+            sessions: self.inner.sessions.load(Ordering::Relaxed),
+            capacity: self.inner.capacity,
+            created: read(&counters.created),
+            deleted: read(&counters.deleted),
+            expired: read(&counters.expired),
+            hits: read(&counters.hits),
+            misses: read(&counters.misses),
+            conflicts: read(&counters.conflicts),
+            refused: read(&counters.refused),
+        }
+    }
+}
+
+impl Inner {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        // Another byte than the ones the tables use.
+        lock(&self.shards[usize::from(key.as_bytes()[0]) % SHARDS])
+    }
+
+    fn subjects(&self, subject: &SubjectTag) -> MutexGuard<'_, Subjects> {
+        lock(&self.subjects[usize::from(subject.as_bytes()[0]) % SHARDS])
+    }
+
+    /// The record under a key, unless it has expired: then it is removed.
+    fn live<'a>(&self, shard: &'a mut Shard, key: &Key, now: Timestamp) -> Option<&'a mut Record> {
+        let slot = *shard.index.get(key)?;
+        if shard.slots[slot].as_ref().is_some_and(|(_, record)| record.expires_at <= now) {
+            self.expire(shard, slot);
+            return None;
+        }
+        shard.slots[slot].as_mut().map(|(_, record)| record)
+    }
+
+    /// Moves the hand by one slot; gives 1 if an expired record was there.
+    fn step(&self, shard: &mut Shard, now: Timestamp) -> usize {
+        if shard.slots.is_empty() {
+            return 0;
+        }
+        shard.hand = (shard.hand + 1) % shard.slots.len();
+        match &shard.slots[shard.hand] {
+            Some((_, record)) if record.expires_at <= now => {
+                self.expire(shard, shard.hand);
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    fn expire(&self, shard: &mut Shard, slot: usize) {
+        if self.remove(shard, slot) {
+            self.counters.expired.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Empties a slot. Lock order is shard, then subjects, everywhere.
+    fn remove(&self, shard: &mut Shard, slot: usize) -> bool {
+        let Some((key, record)) = shard.slots[slot].take() else { return false };
+        shard.index.remove(&key);
+        shard.free.push(slot);
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.unfile(&key, record.subject);
+        true
+    }
+
+    fn file(&self, key: &Key, subject: Option<SubjectTag>) {
+        let Some(subject) = subject else { return };
+        let mut subjects = self.subjects(&subject);
+        if subjects.known.len() >= subjects.sweep_at {
+            let now = self.clock.now();
+            subjects.known.retain(|_, subject| {
+                !subject.keys.is_empty()
+                    || (subject.epoch > 0 && now.since(subject.revoked_at) < FORGET_EPOCH_AFTER)
+            });
+            subjects.sweep_at = (subjects.known.len() * 2).max(64);
+        }
+        subjects.known.entry(subject).or_default().keys.insert(*key);
+    }
+
+    fn unfile(&self, key: &Key, subject: Option<SubjectTag>) {
+        let Some(subject) = subject else { return };
+        let mut subjects = self.subjects(&subject);
+        if let Some(known) = subjects.known.get_mut(&subject) {
+            known.keys.remove(key);
+            if known.keys.is_empty() && known.epoch == 0 {
+                subjects.known.remove(&subject);
+            }
+        }
+    }
+
+    fn epoch(&self, subject: Option<SubjectTag>) -> u64 {
+        subject
+            .map_or(0, |subject| self.subjects(&subject).known.get(&subject).map_or(0, |known| known.epoch))
+    }
+
+    /// Takes a place among those that may be held, if there is one.
+    fn reserve(&self, shard: &mut Shard, now: Timestamp) -> Result<(), StoreError> {
+        let take = |held: usize| (held < self.capacity).then_some(held + 1);
+        for steps in [STEPS_ON_CREATE, STEPS_WHEN_FULL] {
+            for _ in 0..steps {
+                self.step(shard, now);
+            }
+            if self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                return Ok(());
+            }
+        }
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        Err(StoreError::Full { capacity: self.capacity })
+    }
+
+    fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut shard = self.shard(key);
+        if let Some(taken) = self.live(&mut shard, key, now) {
+            return Ok(taken.version == record.version);
+        }
+        self.reserve(&mut shard, now)?;
+        let entry = Some((*key, record.clone()));
+        let slot = if let Some(slot) = shard.free.pop() {
+            shard.slots[slot] = entry;
+            slot
+        } else {
+            shard.slots.push(entry);
+            shard.slots.len() - 1
+        };
+        shard.index.insert(*key, slot);
+        self.file(key, record.subject);
+        self.counters.created.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn load(&self, key: &Key, lookup: Lookup) -> Option<Found> {
+        let found = {
+            let mut shard = self.shard(key);
+            self.live(&mut shard, key, self.clock.now()).map(|record| {
+                if let Some(touch) = lookup.touch {
+                    record.expires_at = record.expires_at.max(touch);
+                }
+                record.clone()
+            })
+        };
+        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found.map(|record| Found::new(record, self.epoch(lookup.subject)))
+    }
+
+    fn save(&self, key: &Key, record: &Record, expected: Version) -> Saved {
+        let mut shard = self.shard(key);
+        let Some(stored) = self.live(&mut shard, key, self.clock.now()) else { return Saved::Gone };
+        if stored.version == record.version {
+            return Saved::Stored;
+        }
+        if stored.version != expected {
+            self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+            return Saved::Conflict(stored.clone());
+        }
+        let before = core::mem::replace(stored, record.clone()).subject;
+        if before != record.subject {
+            self.unfile(key, before);
+            self.file(key, record.subject);
+        }
+        Saved::Stored
+    }
+
+    fn delete(&self, key: &Key) -> bool {
+        let mut shard = self.shard(key);
+        let there = self.live(&mut shard, key, self.clock.now()).is_some();
+        if there && let Some(slot) = shard.index.get(key).copied() {
+            self.remove(&mut shard, slot);
+            self.counters.deleted.fetch_add(1, Ordering::Relaxed);
+        }
+        there
+    }
+
+    /// The records stay until they expire, or are deleted one by one: their sessions are dead by their epoch, and a
+    /// deletion could hit one that signs in again at this moment.
+    fn revoke_subject(&self, subject: &SubjectTag) -> u64 {
+        let mut subjects = self.subjects(subject);
+        let known = subjects.known.entry(*subject).or_default();
+        known.epoch += 1;
+        known.revoked_at = self.clock.now();
+        known.epoch
+    }
+}
+
+impl Store for MemoryStore {
+    const IN_PROCESS: bool = true;
+
+    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+        self.inner.create(key, record)
+    }
+
+    async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
+        Ok(self.inner.load(key, lookup))
+    }
+
+    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
+        Ok(self.inner.save(key, record, expected))
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
+        Ok(self.inner.delete(key))
+    }
+
+    async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
+        Ok(self.inner.epoch(Some(*subject)))
+    }
+}
+
+impl Query for MemoryStore {
+    /// One shard at a time.
+    async fn scan(&self, cursor: u64) -> Result<Batch, StoreError> {
+        let now = self.inner.clock.now();
+        let Some(shard) = usize::try_from(cursor).ok().and_then(|cursor| self.inner.shards.get(cursor))
+        else {
+            return Ok(Batch::default());
+        };
+        let live: Vec<(Key, Record)> = lock(shard)
+            .slots
+            .iter()
+            .flatten()
+            .filter(|(_, record)| record.expires_at > now)
+            .cloned()
+            .collect();
+        let found = live
+            .into_iter()
+            .map(|(key, record)| {
+                let epoch = self.inner.epoch(record.subject);
+                (key, Found::new(record, epoch))
+            })
+            .collect();
+        let next = cursor + 1;
+        Ok(Batch { found, next: (next < SHARDS as u64).then_some(next) })
+    }
+
+    async fn by_subject(&self, subject: &SubjectTag) -> Result<Vec<(Key, Found)>, StoreError> {
+        let keys: Vec<Key> = self
+            .inner
+            .subjects(subject)
+            .known
+            .get(subject)
+            .map(|known| known.keys.iter().copied().collect())
+            .unwrap_or_default();
+        let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
+        Ok(keys.into_iter().filter_map(|key| Some((key, self.inner.load(&key, lookup)?))).collect())
+    }
+
+    async fn revoke_subject(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
+        Ok(self.inner.revoke_subject(subject))
+    }
+
+    async fn len(&self) -> Result<u64, StoreError> {
+        Ok(self.inner.sessions.load(Ordering::Relaxed) as u64)
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        for shard in &self.inner.shards {
+            let mut shard = lock(shard);
+            for slot in 0..shard.slots.len() {
+                self.inner.remove(&mut shard, slot);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No lock is held while foreign code runs, so a poisoned one holds whole data all the same.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

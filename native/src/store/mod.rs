@@ -1,0 +1,253 @@
+//! Stores: where the records of sessions are kept.
+//!
+//! A store moves bytes; types, tokens and merging live above it. To write one, implement [`Store`] (and [`Query`] for listings and
+//! "sign out everywhere"), and run the suite of the crate `session-conformance` over it.
+
+mod memory;
+
+use core::{fmt, future::Future, time::Duration};
+
+use bytes::Bytes;
+pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
+use session_core::{Key, SubjectTag, Timestamp, Version};
+
+/// A stored session, as a store sees it.
+///
+/// ```
+/// use session_native::{Timestamp, Version, store::Record};
+///
+/// let record = Record::new(Version::default(), Timestamp::from_millis(1_000), "{}");
+/// assert_eq!(record.subject, None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Which save this is.
+    pub version: Version,
+    /// From when on the record must not be found any more.
+    pub expires_at: Timestamp,
+    /// Whom the session belongs to, for the index by subject.
+    pub subject: Option<SubjectTag>,
+    /// What is kept: opaque bytes. Cheap to clone.
+    pub payload: Bytes,
+}
+
+impl Record {
+    /// A record without a subject.
+    pub fn new(version: Version, expires_at: Timestamp, payload: impl Into<Bytes>) -> Self {
+        Self { version, expires_at, subject: None, payload: payload.into() }
+    }
+
+    /// The same with a subject.
+    #[must_use]
+    pub fn of_subject(mut self, subject: Option<SubjectTag>) -> Self {
+        self.subject = subject;
+        self
+    }
+}
+
+/// What a load is to do besides loading, in the same round trip.
+///
+/// ```
+/// assert_eq!(session_native::store::Lookup::default().touch, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lookup {
+    /// Extends the record to this time, if it is there; never shortens it. Callers throttle it: at most once in a tenth of the idle timeout.
+    pub touch: Option<Timestamp>,
+    /// Reads the epoch of this subject too.
+    pub subject: Option<SubjectTag>,
+}
+
+/// What a load found.
+///
+/// ```
+/// use session_native::{Timestamp, Version, store::{Found, Record}};
+///
+/// let found = Found::new(Record::new(Version::default(), Timestamp::MAX, "{}"), 3);
+/// assert_eq!(found.epoch, 3);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+    /// The current epoch of the subject that [`Lookup::subject`] named; zero if none was named.
+    pub epoch: u64,
+}
+
+impl Found {
+    /// A record and an epoch.
+    #[must_use]
+    pub const fn new(record: Record, epoch: u64) -> Self {
+        Self { record, epoch }
+    }
+}
+
+/// What a save did.
+///
+/// ```
+/// use session_native::store::Saved;
+///
+/// assert!(matches!(Saved::Gone, Saved::Gone));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The record is stored.
+    Stored,
+    /// Another save came first; this is what it stored. Nothing was written.
+    Conflict(Record),
+    /// There is no such record: it was deleted, revoked or has expired. Nothing was written.
+    Gone,
+}
+
+/// Keeps records. The contract, each point of which the conformance suite tests:
+///
+/// - every operation is atomic, and its effect is visible to every load that begins after it returned;
+/// - a record past its `expires_at` is as good as deleted, for every operation;
+/// - an operation whose future is dropped, or that returns an error, may or may not have taken effect; trying it again is safe.
+pub trait Store: Send + Sync + 'static {
+    /// Whether records stay in this process: then they are not encrypted at rest.
+    const IN_PROCESS: bool = false;
+
+    /// Stores a record under a key that isn't taken. `false` if it is: nothing is overwritten. If it is taken by a record of this very version
+    /// (an earlier try of this call, whose answer was lost), that is `true`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn create(&self, key: &Key, record: &Record) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The record under a key, if there is one. One round trip, whatever [`Lookup`] asks for.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing is known then, and "not found" would be a lie.
+    fn load(
+        &self,
+        key: &Key,
+        lookup: Lookup,
+    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
+
+    /// Replaces the record of version `expected`. Never creates one. If the stored version is that of `record` itself (an earlier try of this
+    /// call), that is [`Saved::Stored`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn save(
+        &self,
+        key: &Key,
+        record: &Record,
+        expected: Version,
+    ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
+
+    /// Deletes the record; `false` if there was none. After it returned, no save brings the record back.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the record may still be there.
+    fn delete(&self, key: &Key) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The current epoch of a subject: how often its sessions were revoked. A store without [`Query`] has none, and always says zero.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn epoch(&self, subject: &SubjectTag) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let _ = subject;
+        core::future::ready(Ok(0))
+    }
+}
+
+/// A part of all records.
+///
+/// ```
+/// assert!(session_native::store::Batch::default().next.is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Records with their keys and their subjects' current epochs.
+    pub found: Vec<(Key, Found)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// A store that can be asked about all its records.
+pub trait Query: Store {
+    /// A part of all records: from the start (`cursor` 0), or from [`Batch::next`] on. A record that is there during the whole scan
+    /// is found, at least once; one that comes or goes may be.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn scan(&self, cursor: u64) -> impl Future<Output = Result<Batch, StoreError>> + Send;
+
+    /// All records of a subject, with its current epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn by_subject(
+        &self,
+        subject: &SubjectTag,
+    ) -> impl Future<Output = Result<Vec<(Key, Found)>, StoreError>> + Send;
+
+    /// Moves a subject's epoch on, in one step, so that every session authenticated before is dead. Gives the new epoch, which
+    /// is kept for as long as any session of an older one could be. The records may be deleted too, now or later.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn revoke_subject(&self, subject: &SubjectTag) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// How many records there are; expired ones may be counted until they are swept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn len(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Deletes every record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Why a store didn't do what it was asked to.
+///
+/// ```
+/// use session_native::StoreError;
+///
+/// let error = StoreError::unavailable("connection refused");
+/// assert_eq!(error.to_string(), "the session store is not available: connection refused");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store can't be reached or didn't answer in time.
+    Unavailable {
+        /// What happened, for operators; holds no key and no value.
+        reason: String,
+        /// When trying again may help.
+        retry_after: Option<Duration>,
+    },
+    /// The store holds as many sessions as it may. None was dropped to make room: nobody is signed out silently.
+    Full {
+        /// How many that are.
+        capacity: usize,
+    },
+}
+
+impl StoreError {
+    /// The store can't be reached or didn't answer in time.
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), retry_after: None }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable { reason, .. } => write!(f, "the session store is not available: {reason}"),
+            Self::Full { capacity } => write!(
+                f,
+                "the session store is full ({capacity} sessions): raise its capacity, or shorten the timeouts"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for StoreError {}

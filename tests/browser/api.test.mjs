@@ -1,0 +1,233 @@
+// The demo's JSON routes over real HTTP, with either store: the contract that `--help` states.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { startDemo } from './browser.mjs';
+
+const SECRETS = ['sk1_', 'sk1_'].map((prefix) => prefix + Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url'));
+
+/** A client with a cookie jar of one cookie. */
+class Client {
+  cookie = '';
+
+  constructor(url, cookie = '') {
+    this.url = url;
+    this.cookie = cookie;
+  }
+
+  async send(method, path, body) {
+    const response = await fetch(this.url + path, {
+      method,
+      headers: {
+        ...(this.cookie && { cookie: this.cookie }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      redirect: 'manual',
+    });
+    const set = response.headers.getSetCookie();
+    assert.ok(set.length <= 1, 'at most one cookie');
+    if (set.length === 1) {
+      const pair = set[0].split(';')[0];
+      this.cookie = /; Max-Age=0(;|$)/.test(set[0]) ? '' : pair;
+    }
+    const text = await response.text();
+    const json = response.headers.get('content-type')?.startsWith('application/json');
+    return { status: response.status, headers: response.headers, set: set[0], body: json ? JSON.parse(text) : text };
+  }
+
+  get = (path) => this.send('GET', path);
+  post = (path, body) => this.send('POST', path, body);
+  me = async () => (await this.get('/api/me')).body;
+
+  static async signedIn(url, username) {
+    const client = new Client(url);
+    assert.equal((await client.post('/api/login', { username })).status, 200);
+    return client;
+  }
+}
+
+for (const store of ['memory', 'cookie']) {
+  describe(`sessions kept in: ${store}`, () => {
+    let demo;
+    const start = (secret, previous = '') =>
+      startDemo(['--store', store], { SESSION_SECRET: secret, SESSION_PREVIOUS_SECRETS: previous });
+
+    before(async () => (demo = await start(SECRETS[0])));
+    after(() => demo?.stop());
+
+    test('a visitor leaves no trace', async () => {
+      const client = new Client(demo.url);
+      assert.equal((await client.get('/healthz')).body, 'ok');
+      for (let i = 0; i < 20; i++) {
+        const answer = await client.get('/api/me');
+        assert.deepEqual(answer.body, { username: null, counter: 0, values: {}, expires_in: 0 });
+        assert.equal(answer.set, undefined);
+        assert.match(answer.headers.get('vary'), /cookie/i);
+      }
+    });
+
+    test('signing in and out', async () => {
+      const client = await Client.signedIn(demo.url, 'ada');
+      const { username, expires_in } = await client.me();
+      assert.equal(username, 'ada');
+      assert.ok(expires_in > 1790 && expires_in <= 1800, `${expires_in}`);
+      const copy = client.cookie;
+      const out = await client.post('/api/logout');
+      assert.equal(out.status, 200);
+      assert.equal(client.cookie, '');
+      const thief = new Client(demo.url, copy);
+      assert.equal((await thief.me()).username, null);
+      assert.equal((await thief.get('/api/me')).set, undefined, 'a dead cookie is left alone');
+    });
+
+    test('a sign-in rotates the token: the one before is dead', async () => {
+      const client = new Client(demo.url);
+      await client.post('/api/set', { key: 'planted', value: 'yes' });
+      const before = client.cookie;
+      await client.post('/api/login', { username: 'ada' });
+      assert.notEqual(client.cookie, before);
+      assert.equal((await new Client(demo.url, before).me()).username, null);
+      assert.deepEqual((await client.me()).values, { planted: 'yes' });
+    });
+
+    test('only sensible names sign in', async () => {
+      for (const username of ['', '   ', 'a'.repeat(65)]) {
+        const answer = await new Client(demo.url).post('/api/login', { username });
+        assert.equal(answer.status, 400);
+        assert.equal(answer.set, undefined);
+      }
+    });
+
+    test('values and messages', async () => {
+      const client = await Client.signedIn(demo.url, 'ada');
+      await client.post('/api/set', { key: 'a', value: '1' });
+      await client.post('/api/set', { key: 'ключ', value: '"</script>\u0000é🎉' });
+      assert.deepEqual((await client.me()).values, { a: '1', ключ: '"</script>\u0000é🎉' });
+      assert.deepEqual((await client.post('/api/increment')).body, { counter: 1 });
+      assert.deepEqual((await client.post('/api/increment')).body, { counter: 2 });
+
+      await client.post('/api/flash', { key: 'notice', message: 'hello' });
+      await client.me(); // Doesn't look at messages, and takes none.
+      assert.deepEqual((await client.get('/api/flash')).body, { notice: 'hello' });
+      assert.deepEqual((await client.get('/api/flash')).body, {});
+    });
+
+    test('forged, foreign and mangled cookies are no cookies', async () => {
+      const { cookie } = await Client.signedIn(demo.url, 'ada');
+      const last = cookie.at(-10) === 'A' ? 'B' : 'A';
+      const forgeries = [
+        cookie.slice(0, -10) + last + cookie.slice(-9),
+        cookie.slice(0, -1),
+        `${cookie}A`,
+        cookie.replace('session=', 'Session='),
+        'session=',
+        'session=..',
+        `session=${'A'.repeat(4000)}`,
+        `session=${'A'.repeat(8000)}`,
+      ];
+      for (const forged of forgeries) {
+        const answer = await new Client(demo.url, forged).get('/api/me');
+        assert.equal(answer.status, 200);
+        assert.equal(answer.body.username, null, forged.slice(0, 40));
+        assert.equal(answer.set, undefined);
+      }
+      // One that is planted before the real one hides nothing.
+      assert.equal((await new Client(demo.url, `session=AAAA; ${cookie}`).me()).username, 'ada');
+    });
+
+    test('a slow request does not undo a sign-out', async () => {
+      const client = await Client.signedIn(demo.url, 'ada');
+      const copy = client.cookie;
+      const slow = new Client(demo.url, copy);
+      const answer = slow.get('/api/slow?ms=400');
+      await client.post('/api/logout');
+      assert.equal((await answer).status, 401);
+      for (const cookie of [copy, slow.cookie, client.cookie]) {
+        assert.equal((await new Client(demo.url, cookie).me()).username, null);
+      }
+    });
+
+    test('signing out everywhere', async () => {
+      const clients = await Promise.all([1, 2, 3].map(() => Client.signedIn(demo.url, 'everywhere')));
+      const other = await Client.signedIn(demo.url, 'somebody-else');
+      assert.equal((await new Client(demo.url).post('/api/logout-everywhere')).status, 401);
+      assert.equal((await clients[0].post('/api/logout-everywhere')).status, 200);
+      for (const client of clients) assert.equal((await client.me()).username, null);
+      assert.equal((await other.me()).username, 'somebody-else');
+      assert.equal((await (await Client.signedIn(demo.url, 'everywhere')).me()).username, 'everywhere');
+    });
+
+    if (store === 'memory') {
+      test('requests that race lose nothing', async () => {
+        const client = await Client.signedIn(demo.url, 'ada');
+        const { cookie } = client;
+        const keys = Array.from({ length: 40 }, (_, i) => `k${i}`);
+        await Promise.all([
+          ...keys.map((key) => new Client(demo.url, cookie).post('/api/set', { key, value: key })),
+          ...keys.map(() => new Client(demo.url, cookie).post('/api/increment')),
+          new Client(demo.url, cookie).get('/api/slow?ms=50'),
+        ]);
+        const { values, counter } = await client.me();
+        assert.deepEqual(Object.keys(values).sort(), [...keys, 'slow'].sort());
+        assert.equal(counter, keys.length);
+      });
+
+      test('where a user is signed in', async () => {
+        const [one, two] = [await Client.signedIn(demo.url, 'linus'), await Client.signedIn(demo.url, 'linus')];
+        assert.equal((await new Client(demo.url).get('/api/sessions')).status, 401);
+        const { sessions } = (await one.get('/api/sessions')).body;
+        assert.equal(sessions.length, 2);
+        assert.equal(sessions.filter(({ current }) => current).length, 1);
+        for (const client of [one, two]) {
+          for (const { key } of sessions) assert.ok(!client.cookie.includes(key));
+        }
+      });
+
+      test('more than a store keeps is refused, with a message', async () => {
+        const client = await Client.signedIn(demo.url, 'ada');
+        for (const key of ['a', 'b']) await client.post('/api/set', { key, value: 'x'.repeat(400_000) });
+        const answer = await client.post('/api/set', { key: 'c', value: 'x'.repeat(400_000) });
+        assert.equal(answer.status, 413);
+        assert.match(answer.body, /1048576/);
+        assert.deepEqual(Object.keys((await client.me()).values), ['a', 'b']);
+      });
+    } else {
+      test('more than a cookie holds is refused, with a message', async () => {
+        const client = await Client.signedIn(demo.url, 'ada');
+        await client.post('/api/set', { key: 'small', value: 'x' });
+        const answer = await client.post('/api/set', { key: 'large', value: 'x'.repeat(4000) });
+        assert.equal(answer.status, 413);
+        assert.match(answer.body, /\d+ bytes .* 4096/);
+        assert.equal(answer.set, undefined);
+        assert.deepEqual((await client.me()).values, { small: 'x' });
+      });
+
+      test('secrets are rotated without signing anyone out', async () => {
+        const client = await Client.signedIn(demo.url, 'ada');
+        const before = client.cookie;
+        const next = await start(SECRETS[1], SECRETS[0]);
+        try {
+          client.url = next.url;
+          assert.equal((await client.me()).username, 'ada');
+          assert.notEqual(client.cookie, before, 'sealed anew with the new secret');
+        } finally {
+          await next.stop();
+        }
+        const later = await start(SECRETS[1]);
+        try {
+          client.url = later.url;
+          assert.equal((await client.me()).username, 'ada');
+          assert.equal((await new Client(later.url, before).me()).username, null);
+        } finally {
+          await later.stop();
+        }
+      });
+    }
+  });
+}
+
+test('a secret that is no secret stops the demo before it listens', async () => {
+  await assert.rejects(startDemo([], { SESSION_SECRET: 'too short' }), /exit status 1/);
+});
