@@ -5,6 +5,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
@@ -18,8 +19,13 @@ const bin = (name) => join(js, 'node_modules/.bin', name);
 
 // Every runtime has had 128-bit SIMD since 2023 at the latest (Safari 16.4); SHA-256 uses it. The rest was measured by js/bench.
 const features = ['bulk-memory', 'mutable-globals', 'nontrapping-fptoint', 'sign-ext', 'simd128'];
-run('cargo', ['build', '--quiet', '--locked', '--package', 'session-wasm', '--target', 'wasm32-unknown-unknown', '--profile', 'wasm'], {
-  env: { ...process.env, CARGO_ENCODED_RUSTFLAGS: `-Ctarget-feature=${features.map((feature) => `+${feature}`).join()}` },
+// No path of the machine that built it in the messages of panics.
+const flags = [
+  `-Ctarget-feature=${features.map((feature) => `+${feature}`).join()}`,
+  `--remap-path-prefix=${process.env.CARGO_HOME ?? join(homedir(), '.cargo')}=`,
+];
+run('cargo', ['build', '--quiet', '--locked', '--package', 'session-wasm', '--target', 'wasm32-unknown-unknown', '--profile', 'wasm', '--features', 'module'], {
+  env: { ...process.env, CARGO_ENCODED_RUSTFLAGS: flags.join('\x1f') },
 });
 rmSync(generated, { recursive: true, force: true });
 mkdirSync(generated);
@@ -38,7 +44,7 @@ for (const name of ['session_wasm.js', 'session_wasm_bg.wasm']) rmSync(join(gene
 
 rmSync(dist, { recursive: true, force: true });
 run(bin('tsc'), ['--project', join(js, 'tsconfig.json'), '--emitDeclarationOnly']);
-for (const internal of ['engine', 'provider', 'seal', 'entry/edge-light', 'entry/inline', 'entry/workerd']) rmSync(join(dist, `${internal}.d.ts`), { force: true });
+for (const internal of ['engine', 'payload_', 'seal', 'entry/edge-light', 'entry/inline', 'entry/workerd']) rmSync(join(dist, `${internal}.d.ts`), { force: true });
 for (const file of readdirSync(dist, { recursive: true }).filter((file) => file.endsWith('.d.ts'))) {
   const text = readFileSync(join(dist, file), 'utf8');
   writeFileSync(join(dist, file.replace(/\.ts$/, '.cts')), text.replace(/(from '\.{1,2}\/[^']+)\.js'/g, "$1.cjs'"));
@@ -48,7 +54,7 @@ cpSync(join(generated, 'session.wasm'), join(dist, 'session.wasm'));
 // The module stays a file of its own where the runtime's bundler compiles it.
 const asFile = { name: 'wasm as a file', setup: (esbuild) => esbuild.onResolve({ filter: /\.wasm(\?module)?$/ }, ({ path }) => ({ path: `./session.wasm${path.endsWith('?module') ? '?module' : ''}`, external: true })) };
 const bundle = (entry, out, options = {}) =>
-  build({ entryPoints: [join(js, 'src', entry)], outfile: join(dist, out), bundle: true, format: 'esm', target: 'es2022', platform: 'neutral', legalComments: 'none', minifySyntax: true, minifyWhitespace: true, plugins: [asFile], logLevel: 'warning', ...options });
+  build({ entryPoints: [join(js, 'src', entry)], outfile: join(dist, out), bundle: true, format: 'esm', target: 'es2022', platform: 'neutral', legalComments: 'none', minify: true, keepNames: false, plugins: [asFile], logLevel: 'warning', ...options });
 await Promise.all([
   bundle('entry/workerd.ts', 'workerd.js'),
   bundle('entry/edge-light.ts', 'edge-light.js'),

@@ -1,6 +1,7 @@
 import { answer, begin, engine, text } from './engine.js';
 import { KeyDerivationError } from './errors.js';
 import { type BaseOptions, type DeriveOptions, type SessionOptions, isRandomSecret, previousSecrets, requireSecret } from './options.js';
+import { base64url } from './payload.js';
 import { Sessions } from './sessions.js';
 
 /**
@@ -62,7 +63,4 @@ async function derive(passphrase: string, salt: string, iterations: number): Pro
 }
 
 /** The written form of 32 bytes. */
-function encode(bytes: Uint8Array): string {
-  const base64 = btoa(String.fromCharCode(...bytes));
-  return `sk1_${base64.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`;
-}
+const encode = (bytes: Uint8Array): string => `sk1_${base64url(bytes)}`;

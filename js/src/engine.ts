@@ -5,7 +5,7 @@
  * call allocates a JavaScript object on the way, and the module keeps nothing of a session.
  */
 import * as glue from './wasm/session_wasm_bg.js';
-import { toError, WasmUnavailableError } from './errors.js';
+import { WasmUnavailableError, toError } from './errors.js';
 
 interface Exports {
   memory: WebAssembly.Memory;
@@ -15,11 +15,11 @@ interface Exports {
   output_length(): number;
   create(): number;
   check_passphrase(iterations: number): number;
-  load(provider: number, now: number): number;
-  verify(provider: number, now: number): number;
-  commit(provider: number, flags: number, since: number, now: number): number;
+  open(provider: number, references: number, skip: number, now: number): number;
+  seal(provider: number, expiresAt: number, now: number): number;
   set_cookie(provider: number, expiresAt: number, now: number): number;
   remove_cookie(provider: number): number;
+  bind(provider: number): number;
   key(): number;
 }
 
@@ -27,8 +27,6 @@ interface Exports {
 export const ABSENT = -1;
 /** @internal */
 export const REJECTED = -2;
-/** @internal */
-export const UNCHANGED = -4;
 const FAILED = -3;
 
 const ABSENT_FIELD = 0xffffffff;
@@ -91,19 +89,11 @@ export function begin(bytes: number, fields: number): void {
 }
 
 /** A field of text. It needs up to three bytes for each of its UTF-16 units. @internal */
-export function text(value: string | null): void {
-  if (value === null) return absent();
+export function text(value: string | null | undefined): void {
+  if (value === null || value === undefined) return absent();
   const { written } = encoder.encodeInto(value, memory.subarray(cursor + 4));
   view.setUint32(cursor, written, true);
   cursor += 4 + written;
-}
-
-/** A field of bytes. @internal */
-export function bytes(value: Uint8Array | null): void {
-  if (value === null) return absent();
-  view.setUint32(cursor, value.length, true);
-  memory.set(value, cursor + 4);
-  cursor += 4 + value.length;
 }
 
 /** A field of one byte for each character, as header values are. @internal */
@@ -112,6 +102,22 @@ export function latin1(value: string | null): void {
   view.setUint32(cursor, value.length, true);
   cursor += 4;
   for (let i = 0; i < value.length; i++) memory[cursor++] = value.charCodeAt(i);
+}
+
+/** A field of eight bytes. @internal */
+export function number(value: number | undefined): void {
+  if (value === undefined) return absent();
+  view.setUint32(cursor, 8, true);
+  view.setFloat64(cursor + 4, value, true);
+  cursor += 12;
+}
+
+/** A field of one byte. @internal */
+export function flag(value: boolean | undefined): void {
+  if (value === undefined) return absent();
+  view.setUint32(cursor, 1, true);
+  view.setUint8(cursor + 4, value ? 1 : 0);
+  cursor += 5;
 }
 
 function absent(): void {
@@ -125,7 +131,12 @@ export function answer(result: number): void {
   if (memory.buffer !== current.buffer) refresh(current);
   cursor = output();
   end = cursor + (result < 0 ? output_length() : result);
-  if (result === FAILED) throw toError(JSON.parse(readText()));
+  if (result === FAILED) {
+    const [actual, limit] = [readNumber(), readNumber()];
+    const said = readText();
+    const space = said.indexOf(' ');
+    throw toError(said.slice(0, space), said.slice(space + 1), actual, limit);
+  }
 }
 
 /** @internal */
@@ -137,7 +148,7 @@ export function readNumber(): number {
 /** @internal */
 export function readInteger(): number {
   cursor += 4;
-  return view.getUint32(cursor - 4, true);
+  return view.getUint32(cursor - 4);
 }
 
 /** Text of a length, or all that is left. @internal */

@@ -101,16 +101,8 @@ export class ClientAddressError extends SessionError {
   }
 }
 
-/** What the WebAssembly module says when a call fails. */
-interface Failure {
-  code: string;
-  message: string;
-  actual?: number;
-  limit?: number;
-}
-
-/** The error class that belongs to a failure. @internal */
-export function toError({ code, message, actual, limit }: Failure): SessionError {
+/** The error class for what the WebAssembly module failed with. @internal */
+export function toError(code: string, message: string, actual: number, limit: number): SessionError {
   switch (code) {
     case 'bad-config':
       return new ConfigError(message);
@@ -119,9 +111,7 @@ export function toError({ code, message, actual, limit }: Failure): SessionError
     case 'no-web-crypto':
       return new CryptoUnavailableError(message);
     case 'cookie-too-large':
-      return new CookieTooLargeError(message, actual ?? 0, limit ?? 0);
-    case 'not-json':
-      return new NotJsonError(message);
+      return new CookieTooLargeError(message, actual, limit);
     default:
       return new SessionError('internal', message);
   }

@@ -9,21 +9,20 @@
  * const notice = session.flash.get('notice'); // in the page it leads to
  */
 export class Flash {
-  readonly #arrived: () => Readonly<Record<string, string>>;
+  readonly #now: Map<string, string>;
   readonly #next = new Map<string, string>();
-  #now: Map<string, string> | undefined;
   #seen = false;
   #cleared = false;
 
   /** @internal */
-  constructor(arrived: () => Readonly<Record<string, string>>) {
-    this.#arrived = arrived;
+  constructor(arrived: Readonly<Record<string, string>>) {
+    this.#now = new Map(Object.entries(arrived));
   }
 
   /** The message under `key`: one of the request before, else one that was set in this request; `null` if there is none. */
   get(key: string): string | null {
     this.#seen = true;
-    return this.#messages().get(key) ?? this.#next.get(key) ?? null;
+    return this.#now.get(key) ?? this.#next.get(key) ?? null;
   }
 
   /** Whether there is a message under `key`. */
@@ -34,7 +33,7 @@ export class Flash {
   /** All messages as {@link Flash.get} finds them, by key. */
   all(): Record<string, string> {
     this.#seen = true;
-    return Object.fromEntries([...this.#next, ...this.#messages()]);
+    return Object.fromEntries([...this.#next, ...this.#now]);
   }
 
   /** Sets a message for the next request. */
@@ -44,7 +43,7 @@ export class Flash {
 
   /** Keeps a message of the request before for the next one too; without a key, all of them. */
   keep(key?: string): void {
-    for (const [name, message] of this.#messages()) {
+    for (const [name, message] of this.#now) {
       if (key === undefined || name === key) this.#next.set(name, message);
     }
   }
@@ -54,21 +53,17 @@ export class Flash {
     this.#next.delete(key);
   }
 
-  #messages(): Map<string, string> {
-    return (this.#now ??= new Map(Object.entries(this.#arrived())));
-  }
-
   /** Drops everything: another user signed in. @internal */
   clear(): void {
     this.#next.clear();
-    this.#now = new Map();
+    this.#now.clear();
     this.#cleared = true;
   }
 
-  /** What this request did, for the commit; `null` if nothing. @internal */
-  changes(): { seen: boolean; cleared: boolean; next: string | null } | null {
-    const seen = this.#seen && this.#messages().size > 0;
-    if (!seen && !this.#cleared && this.#next.size === 0) return null;
-    return { seen, cleared: this.#cleared, next: this.#next.size > 0 ? JSON.stringify([...this.#next]) : null };
+  /** All messages for the next request, if this one changed them: those that it set, and those that nobody looked at. @internal */
+  changes(): Record<string, string> | undefined {
+    const used = this.#seen && this.#now.size > 0;
+    if (!used && !this.#cleared && this.#next.size === 0) return undefined;
+    return Object.fromEntries(this.#seen ? this.#next : [...this.#now, ...this.#next]);
   }
 }

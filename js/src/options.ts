@@ -127,32 +127,55 @@ export function requireSecret(secret: unknown): asserts secret is string {
   }
 }
 
-/** The options as the WebAssembly module reads them. @internal */
-export function toJson(options: BaseOptions): string {
-  const { secret, preset, cookie, idleTimeout, absoluteTimeout, sliding, clockSkew, clientBinding, compress } = options;
+/**
+ * The options as the WebAssembly module reads them, field by field: `wasm/src/options.rs`. What TypeScript's types would have refused is
+ * refused here for JavaScript.
+ * @internal
+ */
+export type Field = string | number | boolean | undefined;
+
+/** @internal */
+export function toFields(options: BaseOptions): Field[] {
+  const { secret, preset, cookie = {}, clientBinding } = options;
   requireSecret(secret);
   const previous = previousSecrets(options);
   for (const each of [secret, ...previous]) checkForm(each);
   if (typeof globalThis.crypto?.getRandomValues !== 'function') {
     throw new CryptoUnavailableError('this runtime has no Web Crypto (`globalThis.crypto`): use a current one (Node from 20 on)');
   }
-  try {
-    const binding = clientBinding === undefined ? undefined : toBinding(clientBinding);
-    return JSON.stringify({
-      secret,
-      previousSecrets: previous,
-      preset,
-      cookie,
-      idleTimeout,
-      absoluteTimeout,
-      sliding,
-      clockSkew,
-      clientBinding: binding,
-      compress,
-    });
-  } catch (cause) {
-    throw new ConfigError('the options hold something that is no option', { cause });
+  if (cookie.sameSite !== undefined && !['strict', 'lax', 'none'].includes(cookie.sameSite)) {
+    throw new ConfigError("`cookie.sameSite` is 'strict', 'lax' or 'none'");
   }
+  return [
+    secret,
+    previous.join(),
+    typed('preset', 'string', preset),
+    typed('cookie.name', 'string', cookie.name),
+    typed('cookie.path', 'string', cookie.path),
+    typed('cookie.domain', 'string', cookie.domain),
+    typed('cookie.secure', 'boolean', cookie.secure),
+    typed('cookie.httpOnly', 'boolean', cookie.httpOnly),
+    cookie.sameSite,
+    typed('cookie.partitioned', 'boolean', cookie.partitioned),
+    typed('cookie.persistent', 'boolean', cookie.persistent),
+    seconds('idleTimeout', options.idleTimeout),
+    seconds('absoluteTimeout', options.absoluteTimeout),
+    typed('sliding', 'boolean', options.sliding),
+    seconds('clockSkew', options.clockSkew),
+    ...bindingFields(clientBinding),
+  ];
+}
+
+function typed<V extends string | boolean>(name: string, type: 'string' | 'boolean', value: V | undefined): V | undefined {
+  if (value !== undefined && typeof value !== type) throw new ConfigError(`the option \`${name}\` is a ${type}`);
+  return value;
+}
+
+function seconds(name: string, value: number | undefined): number | undefined {
+  if (value !== undefined && !(typeof value === 'number' && value >= 0 && Number.isFinite(value))) {
+    throw new ConfigError(`the option \`${name}\` is a number of seconds`);
+  }
+  return value;
 }
 
 function checkForm(secret: string): void {
@@ -168,12 +191,10 @@ function checkForm(secret: string): void {
   }
 }
 
-function toBinding(binding: false | ClientBinding) {
-  if (binding === false) return {};
-  const { ip = false, userAgent = false } = binding;
-  return {
-    // A device changes its IPv6 address within the /64 by itself.
-    ip: ip === true ? [32, 64] : ip === false ? undefined : [ip.v4, ip.v6],
-    userAgent,
-  };
+function bindingFields(binding: false | ClientBinding | undefined): Field[] {
+  if (binding === undefined) return [undefined, undefined, undefined, undefined];
+  const { ip = false, userAgent = false } = binding === false ? {} : binding;
+  // A device changes its IPv6 address within the /64 by itself.
+  const bits = ip === true ? { v4: 32, v6: 64 } : ip === false ? undefined : ip;
+  return [true, bits?.v4, bits?.v6, userAgent];
 }

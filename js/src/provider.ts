@@ -5,13 +5,13 @@
 import {
   ABSENT,
   REJECTED,
-  UNCHANGED,
   answer,
   begin,
-  bytes,
   currentGeneration,
   engine,
+  flag,
   latin1,
+  number,
   readBytes,
   readInteger,
   readNumber,
@@ -20,25 +20,28 @@ import {
   text,
 } from './engine.js';
 import { SessionError } from './errors.js';
-import type { Changes, Committed, Loaded, Rejection } from './session.js';
+import { type BaseOptions, type Field, toFields } from './options.js';
+import type { Binding, Rejection } from './payload.js';
 
-/** What the module says about a configuration. */
+/** What the module says about a configuration. Times are in milliseconds. */
 interface About {
-  cookie: string;
-  keyId: string;
-  /** Milliseconds. */
-  idle: number;
-  bindsIp: boolean;
-  bindsUserAgent: boolean;
+  readonly cookie: string;
+  readonly keyId: number;
+  readonly idle: number;
+  readonly absolute: number;
+  readonly slides: boolean;
+  readonly bindsIp: boolean;
+  readonly bindsUserAgent: boolean;
 }
 
-/** What a reference token says. */
-export interface Reference {
-  subject: string | null;
-  key: string;
-  rotation: number;
-  expiresAt: number;
-  absoluteEnd: number;
+/** An opened token. */
+export interface Opened {
+  readonly payload: Uint8Array;
+  readonly expiresAt: number;
+  /** Which of the cookies of that name it was. */
+  readonly index: number;
+  /** Whether it was sealed with an older secret. */
+  readonly oldKey: boolean;
 }
 
 /** Who asks, as far as sessions are bound to it. */
@@ -60,44 +63,43 @@ export class Provider {
   readonly about: About;
   /** What WebCrypto seals large sessions with, once it was needed. */
   webKeys: { encryption: CryptoKey; authentication: CryptoKey } | undefined;
-  readonly #options: string;
+  readonly #options: readonly Field[];
   #handle = 0;
   #generation = -1;
 
-  private constructor(options: string) {
+  private constructor(options: readonly Field[]) {
     this.#options = options;
     this.about = this.#register();
   }
 
-  /** The provider for options in JSON. */
-  static of(options: string): Provider {
-    let provider = providers.get(options);
+  static of(options: BaseOptions): Provider {
+    const fields = toFields(options);
+    const name = JSON.stringify(fields);
+    let provider = providers.get(name);
     if (provider === undefined) {
       if (providers.size >= MOST) {
         providers.clear();
         restart();
       }
-      provider = new Provider(options);
-      providers.set(options, provider);
+      provider = new Provider(fields);
+      providers.set(name, provider);
     }
     return provider;
   }
 
-  /** The session in a `Cookie` header, or why there is none. */
-  load(cookies: string, { ip, userAgent }: BoundTo, now: number): Loaded | Rejection | null {
+  /** Opens the first good token in a `Cookie` header after the first `skip`, or says why there is none. */
+  open(cookies: string, references: boolean, skip: number, now: number): Opened | Rejection | null {
     try {
       const handle = this.#ready();
-      begin(cookies.length * 3 + (ip?.length ?? 0) + (userAgent?.length ?? 0), 3);
+      begin(cookies.length * 3, 1);
       text(cookies);
-      latin1(ip);
-      latin1(userAgent);
-      const result = engine().load(handle, now);
+      const result = engine().open(handle, references ? 1 : 0, skip, now);
       if (result === ABSENT) return null;
       answer(result);
       if (result === REJECTED) return readText() as Rejection;
       const expiresAt = readNumber();
-      const flags = readInteger();
-      return { expiresAt, due: (flags & 1) !== 0, oldKey: (flags & 2) !== 0, payload: readBytes() };
+      const place = readNumber();
+      return { payload: readBytes(), expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
     } catch (error) {
       // Whatever a cookie does to the module, the request goes on without it and the next one gets a fresh instance.
       if (recover(error)) return 'malformed';
@@ -105,40 +107,13 @@ export class Provider {
     }
   }
 
-  /** The reference token in a `Cookie` header, or why there is none. */
-  verify(cookies: string, now: number): Reference | Rejection | null {
-    try {
-      const handle = this.#ready();
-      begin(cookies.length * 3, 1);
-      text(cookies);
-      const result = engine().verify(handle, now);
-      if (result === ABSENT) return null;
-      answer(result);
-      return result === REJECTED ? (readText() as Rejection) : (JSON.parse(readText()) as Reference);
-    } catch (error) {
-      if (recover(error)) return 'malformed';
-      throw error;
-    }
-  }
-
-  /** Saves changes; `null` if nothing is to be sent. */
-  commit(changes: Changes, { ip, userAgent }: BoundTo, flags: number, now: number): Committed | null {
-    const { payload, subject, flash, data, since } = changes;
+  /** Seals a payload: the `Set-Cookie` line. */
+  seal(payload: string, expiresAt: number, now: number): string {
     return this.#call((handle) => {
-      const size = (subject?.length ?? 0) + (flash?.length ?? 0) + (data?.length ?? 0);
-      begin((payload?.length ?? 0) + size * 3 + (ip?.length ?? 0) + (userAgent?.length ?? 0), 6);
-      bytes(payload);
-      text(subject);
-      text(flash);
-      text(data);
-      latin1(ip);
-      latin1(userAgent);
-      const result = engine().commit(handle, changes.flags | flags, since, now);
-      if (result === UNCHANGED) return null;
-      answer(result);
-      const expiresAt = readNumber();
-      const line = readText(readInteger());
-      return { expiresAt, line, due: false, oldKey: false, payload: readBytes() };
+      begin(payload.length * 3, 1);
+      text(payload);
+      answer(engine().seal(handle, expiresAt, now));
+      return readText();
     });
   }
 
@@ -160,11 +135,26 @@ export class Provider {
     });
   }
 
-  /** The public name of the session with this payload. */
-  key(payload: Uint8Array): string {
+  /** What the session `sid` keeps of a client, under the key `kid` or the one that seals; `null` if there is no such key. */
+  bind(sid: string, kid: string | null, { ip, userAgent }: BoundTo): Binding | null {
+    return this.#call((handle) => {
+      begin(sid.length * 3 + (kid?.length ?? 0) * 3 + (ip?.length ?? 0) + (userAgent?.length ?? 0), 4);
+      text(sid);
+      text(kid);
+      latin1(ip);
+      latin1(userAgent);
+      answer(engine().bind(handle));
+      const [keyId = '', address = '', browser = ''] = readText().split('\n');
+      if (keyId === '') return null;
+      return { kid: keyId, ...(address === '' ? {} : { ip: address }), ...(browser === '' ? {} : { ua: browser }) };
+    });
+  }
+
+  /** The public name of a session. */
+  key(sid: string): string {
     return this.#call(() => {
-      begin(payload.length, 1);
-      bytes(payload);
+      begin(sid.length * 3, 1);
+      text(sid);
       answer(engine().key());
       return readText();
     });
@@ -186,12 +176,19 @@ export class Provider {
   }
 
   #register(): About {
-    begin(this.#options.length * 3, 1);
-    text(this.#options);
+    const size = this.#options.reduce<number>((size, field) => size + (typeof field === 'string' ? field.length * 3 : 8), 0);
+    begin(size, this.#options.length);
+    for (const field of this.#options) {
+      if (typeof field === 'number') number(field);
+      else if (typeof field === 'boolean') flag(field);
+      else text(field);
+    }
     answer(engine().create());
-    this.#handle = readInteger();
+    this.#handle = readNumber();
+    const [idle, absolute, bits] = [readNumber(), readNumber(), readNumber()];
+    const keyId = readInteger();
     this.#generation = currentGeneration();
-    return JSON.parse(readText()) as About;
+    return { idle, absolute, slides: (bits & 1) !== 0, bindsIp: (bits & 2) !== 0, bindsUserAgent: (bits & 4) !== 0, keyId, cookie: readText() };
   }
 }
 

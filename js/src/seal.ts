@@ -2,36 +2,57 @@
  * Sealing by WebCrypto: the same bytes as `core/src/token` makes, for payloads so large that the runtime's native AES outweighs what
  * its asynchronous interface costs. `core/FORMAT.md` specifies them.
  */
+import { type Draft, base64url } from './payload.js';
 import type { Provider } from './provider.js';
 
 const encoder = new TextEncoder();
 const VERSION = 1;
 const COOKIE_HELD = 0;
+const DEFLATED = 1;
 const IV = 14;
 const HEADER = 30;
+const TAG = 32;
+const BUCKET = 64;
+const MAX_INFLATED = 1 << 20;
 
-/** The token of a payload. @internal */
-export async function seal(provider: Provider, secret: string, payload: Uint8Array, expiresAt: number): Promise<string> {
+/** The token of a draft, deflated where that is asked for and makes it smaller. @internal */
+export async function seal(provider: Provider, secret: string, { payload, expiresAt }: Draft, compress: boolean): Promise<string> {
+  const plain = encoder.encode(payload);
+  const deflated = compress ? await deflate(plain) : null;
+  const plaintext = deflated ?? plain;
   const keys = (provider.webKeys ??= await deriveKeys(secret));
   const { cookie, keyId } = provider.about;
 
-  // One buffer: what is authenticated besides the token, then the token.
+  // One buffer: what is authenticated besides the token, the token without its tag, the tag.
   const context = macContext(cookie);
-  const ciphertext = (Math.floor(payload.length / 16) + 1) * 16;
-  const message = new Uint8Array(context.length + HEADER + ciphertext);
-  message.set(context);
-  const token = message.subarray(context.length);
-  const view = new DataView(message.buffer, context.length);
+  const end = context.length + HEADER + (Math.floor(plaintext.length / 16) + 1) * 16;
+  const buffer = new Uint8Array(end + TAG);
+  buffer.set(context);
+  const token = buffer.subarray(context.length);
+  const view = new DataView(buffer.buffer, context.length);
   token[0] = VERSION;
-  token[1] = COOKIE_HELD;
-  view.setUint32(2, parseInt(keyId, 16));
+  token[1] = deflated === null ? COOKIE_HELD : COOKIE_HELD | DEFLATED;
+  view.setUint32(2, keyId);
   view.setBigUint64(6, BigInt(expiresAt));
   const iv = crypto.getRandomValues(token.subarray(IV, HEADER));
 
-  const encrypted = await crypto.subtle.encrypt({ name: 'AES-CBC', iv: iv as BufferSource }, keys.encryption, payload as BufferSource);
-  token.set(new Uint8Array(encrypted), HEADER);
-  const tag = await crypto.subtle.sign('HMAC', keys.authentication, message);
-  return base64url(token, new Uint8Array(tag));
+  token.set(new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-CBC', iv }, keys.encryption, plaintext)), HEADER);
+  buffer.set(new Uint8Array(await crypto.subtle.sign('HMAC', keys.authentication, buffer.subarray(0, end))), end);
+  return base64url(token);
+}
+
+/**
+ * As `core/src/compress.rs`: length, deflated bytes, zeros up to a whole bucket, so that guesses which differ by a few bytes don't differ in
+ * length. `null` if that is not shorter, or if this runtime can't deflate.
+ */
+async function deflate(plain: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer> | null> {
+  if (typeof CompressionStream === 'undefined' || plain.length > MAX_INFLATED) return null;
+  const stream = new Blob([plain]).stream().pipeThrough(new CompressionStream('deflate-raw'));
+  const packed = new Uint8Array(await new Response(stream).arrayBuffer());
+  const framed = new Uint8Array(Math.ceil((4 + packed.length) / BUCKET) * BUCKET);
+  new DataView(framed.buffer).setUint32(0, packed.length);
+  framed.set(packed, 4);
+  return framed.length < plain.length ? framed : null;
 }
 
 /** HKDF-SHA256 with the labels of `core/src/crypto/keys.rs`. The keys can't be read back. */
@@ -63,12 +84,4 @@ function macContext(cookie: string): Uint8Array {
     at += 4 + part.length;
   }
   return context;
-}
-
-/** base64url without padding, of two byte strings in a row. */
-function base64url(head: Uint8Array, tail: Uint8Array): string {
-  const bytes = new Uint8Array(head.length + tail.length);
-  bytes.set(head);
-  bytes.set(tail, head.length);
-  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }

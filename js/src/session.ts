@@ -1,51 +1,14 @@
 import { NotJsonError } from './errors.js';
 import { Flash } from './flash.js';
-import type { BoundTo, Provider } from './provider.js';
-
-/** Why a request's cookie was refused. For the server's own decisions: a client must not see it. The same codes as in Rust. */
-export type Rejection =
-  /** Not a session cookie at all. */
-  | 'malformed'
-  /** A reference to a stored session where a session is expected, or the other way round: see `sessions.verify`. */
-  | 'wrong-cookie'
-  /** Sealed with a secret that isn't configured (any more). */
-  | 'unknown-key'
-  /** Changed, made up, or moved from another cookie. */
-  | 'forged'
-  /** Past its end. */
-  | 'expired'
-  /** Presented by another client than the one it is bound to. */
-  | 'bound-elsewhere';
-
-/** What a cookie-held session's token says, in the words of `core/FORMAT.md`. */
-interface Payload {
-  iat: number;
-  abs: number;
-  sub?: string;
-  auth?: number;
-  flash?: Record<string, string>;
-  data: unknown;
-}
-
-/** What a session was loaded from. @internal */
-export interface Loaded {
-  payload: Uint8Array;
-  expiresAt: number;
-  due: boolean;
-  oldKey: boolean;
-}
-
-/** What a commit made of it. @internal */
-export interface Committed extends Loaded {
-  /** The `Set-Cookie` line; empty if the caller seals the payload. */
-  line: string;
-}
+import { type Changes, type Draft, type Payload, type Rejection, begun, draft, read } from './payload.js';
+import type { BoundTo, Opened, Provider } from './provider.js';
 
 /** Where a session came from, and who asks. @internal */
-export interface Origin<T> extends BoundTo {
+export interface Origin<T> {
   readonly provider: Provider;
   readonly now: number;
   readonly initial: () => T;
+  readonly who: BoundTo;
   readonly rejected: Rejection | null;
   /** Whether the request had a cookie of this name. */
   readonly hadCookie: boolean;
@@ -53,37 +16,16 @@ export interface Origin<T> extends BoundTo {
   readonly wanted: boolean;
 }
 
-/** What a commit has to tell the WebAssembly module. Fields are absent where nothing changed. @internal */
-export interface Changes {
-  flags: number;
-  payload: Uint8Array | null;
-  since: number;
-  subject: string | null;
-  flash: string | null;
-  data: string | null;
-}
-
-/** The bits of {@link Changes.flags}; the same as in `wasm/src/provider.rs`. @internal */
-const WANTED = 1;
-const REGENERATE = 2;
-const FLASH_SEEN = 4;
-const FLASH_CLEARED = 8;
-const RENEW_TOKEN = 16;
-/** @internal */
-export const UNSEALED = 32;
-
-const decoder = new TextDecoder();
-
 /** What `sessions` does with a session and applications don't. @internal */
 export interface Access {
   origin<T extends object>(session: Session<T>): Origin<T>;
   destroyed<T extends object>(session: Session<T>): boolean;
   /** Whether the application looked at anything: then a response depends on the cookie. */
   read<T extends object>(session: Session<T>): boolean;
-  /** What there is to save; `null` if the client has all that it needs. */
-  changes<T extends object>(session: Session<T>): Changes | null;
-  /** Notes what a commit saved. */
-  accept<T extends object>(session: Session<T>, loaded: Loaded): void;
+  /** What is to be sealed; `null` if the client has all that it needs. */
+  draft<T extends object>(session: Session<T>, now: number): Draft | null;
+  /** Notes that a draft was sealed. */
+  accept<T extends object>(session: Session<T>, draft: Draft): void;
 }
 
 /** @internal */
@@ -101,34 +43,37 @@ export let access: Access;
  */
 export class Session<T extends object = Record<string, unknown>> {
   readonly #origin: Origin<T>;
-  #loaded: Loaded | null;
+  /** What it was loaded from; `null` for a session that begins. */
+  #opened: Opened | null;
   /** The payload, read when something of it is asked for, and the text that it was read from. */
   #payload: Payload | undefined;
   #text = '';
+  #rejected: Rejection | null;
   #data: T | undefined;
-  /** The data of a session that isn't stored yet, as it began. */
-  #began = '{}';
+  /** The data of a session that begins, as `initial` made it. */
+  #initially = '{}';
   #flash: Flash | undefined;
-  #subject: string | null | undefined;
-  #authenticated = false;
+  /** Who signed in. */
+  #subject: string | null = null;
   #regenerated = false;
   #destroyed = false;
-  #read = false;
+  #touched = false;
 
   static {
     access = {
-      origin: <U extends object>(session: Session<U>) => session.#origin,
-      destroyed: <U extends object>(session: Session<U>) => session.#destroyed,
-      read: <U extends object>(session: Session<U>) => session.#read,
-      changes: <U extends object>(session: Session<U>) => session.#changes(),
-      accept: <U extends object>(session: Session<U>, loaded: Loaded) => session.#accept(loaded),
+      origin: (session) => session.#origin,
+      destroyed: (session) => session.#destroyed,
+      read: (session) => session.#touched,
+      draft: (session, now) => session.#draft(now),
+      accept: (session, draft) => session.#accept(draft),
     };
   }
 
   /** @internal */
-  constructor(origin: Origin<T>, loaded: Loaded | null) {
+  constructor(origin: Origin<T>, opened: Opened | null) {
     this.#origin = origin;
-    this.#loaded = loaded;
+    this.#opened = opened;
+    this.#rejected = origin.rejected;
   }
 
   /**
@@ -136,70 +81,73 @@ export class Session<T extends object = Record<string, unknown>> {
    * from what was loaded. It holds what JSON can hold: a `Date` comes back as a string, a `Map` as `{}`.
    */
   get data(): T {
-    this.#read = true;
     if (this.#data === undefined) {
-      if (this.#loaded === null) {
+      const { data } = this.#read();
+      if (this.#opened === null) {
         this.#data = this.#origin.initial();
-        this.#began = stringify(this.#data);
+        this.#initially = stringify(this.#data);
       } else {
-        this.#data = this.#open().data as T;
+        this.#data = data as T;
       }
     }
     return this.#data;
   }
 
   set data(data: T) {
-    if (this.#data === undefined) void this.data;
+    void this.data;
     this.#data = data;
   }
 
   /** Messages for the next request. */
   get flash(): Flash {
-    this.#read = true;
-    return (this.#flash ??= new Flash(() => this.#open().flash ?? {}));
+    const { flash } = this.#read();
+    return (this.#flash ??= new Flash(flash ?? {}));
   }
 
   /** Who is signed in: what {@link Session.authenticate} was given. `null` if nobody is. */
   get subject(): string | null {
-    this.#read = true;
-    return this.#subject === undefined ? (this.#open().sub ?? null) : this.#subject;
+    const { sub } = this.#read();
+    return this.#subject ?? sub ?? null;
   }
 
   /** Whether the client has no session yet: it gets one when something is written. */
   get isNew(): boolean {
-    this.#read = true;
-    return this.#loaded === null && !this.#destroyed;
+    this.#read();
+    return this.#opened === null && !this.#destroyed;
   }
 
   /** Why the request's cookie was refused; `null` if it was good, or if there was none. */
   get rejected(): Rejection | null {
-    this.#read = true;
-    return this.#origin.rejected;
+    this.#read();
+    return this.#rejected;
   }
 
   /** The session's public name, for logs, metrics and deny-lists: nobody can sign in with it. `null` until the session is saved. */
   get key(): string | null {
-    this.#read = true;
-    return this.#loaded === null ? null : this.#origin.provider.key(this.#loaded.payload);
+    const { sid } = this.#read();
+    return this.#opened === null ? null : this.#origin.provider.key(sid);
   }
 
   /** When the session began. */
   get createdAt(): Date {
-    this.#read = true;
-    return new Date(this.#open().iat);
+    return new Date(this.#read().iat);
   }
 
   /** When the session ends, unless a request extends it. */
   get expiresAt(): Date {
-    this.#read = true;
+    const { abs } = this.#read();
     const { now, provider } = this.#origin;
-    return new Date(this.#loaded?.expiresAt ?? now + provider.about.idle);
+    return new Date(this.#opened?.expiresAt ?? Math.min(now + provider.about.idle, abs));
+  }
+
+  /** When the session ends, whatever requests do. */
+  get absoluteEnd(): Date {
+    return new Date(this.#read().abs);
   }
 
   /** When the subject last signed in, for pages that want a recent proof; `null` before the commit that follows `authenticate`. */
   get authenticatedAt(): Date | null {
-    this.#read = true;
-    const { auth } = this.#open();
+    const { auth } = this.#read();
     return auth === undefined || this.subject === null ? null : new Date(auth);
   }
 
@@ -216,7 +164,6 @@ export class Session<T extends object = Record<string, unknown>> {
       this.flash.clear();
     }
     this.#subject = subject;
-    this.#authenticated = true;
   }
 
   /**
@@ -232,71 +179,72 @@ export class Session<T extends object = Record<string, unknown>> {
   /** Ends the session: its data is gone, and the next commit makes the client forget the cookie. Nothing written afterwards is kept. */
   destroy(): void {
     this.#destroyed = true;
+    this.#opened = null;
+    this.#payload = begun(this.#origin.provider, this.#origin.now);
     this.#data = this.#origin.initial();
-    this.#flash = new Flash(() => ({}));
+    this.#flash = undefined;
     this.#subject = null;
-    this.#authenticated = false;
   }
 
-  #open(): Payload {
-    if (this.#payload === undefined) {
-      const { now } = this.#origin;
-      if (this.#loaded === null) {
-        this.#payload = { iat: now, abs: now, data: {} };
-      } else {
-        this.#text = decoder.decode(this.#loaded.payload);
-        this.#payload = JSON.parse(this.#text) as Payload;
+  /** The payload. From here on a response depends on the cookie. */
+  #read(): Payload {
+    this.#touched = true;
+    return (this.#payload ??= this.#parse());
+  }
+
+  #parse(): Payload {
+    if (this.#opened !== null) {
+      const said = read(this.#opened.payload);
+      if (said !== null) {
+        this.#text = said.text;
+        return said.payload;
       }
+      // Authentic, but of a later version of the format: to this one it is no session.
+      this.#opened = null;
+      this.#rejected = 'malformed';
     }
-    return this.#payload;
+    return begun(this.#origin.provider, this.#origin.now);
   }
 
-  #changes(): Changes | null {
-    const loaded = this.#loaded;
+  #draft(now: number): Draft | null {
     if (this.#destroyed) return null;
-    const flash = this.#flash?.changes() ?? null;
-    const wanted = this.#origin.wanted && loaded === null;
-    const rest =
-      wanted || this.#authenticated || flash !== null || (loaded !== null && (this.#regenerated || loaded.due));
-    const data = this.#changedData(rest);
-    if (!rest && data === null) return null;
-    return {
-      flags:
-        (wanted ? WANTED : 0) |
-        (this.#regenerated ? REGENERATE : 0) |
-        (flash?.seen === true ? FLASH_SEEN : 0) |
-        (flash?.cleared === true ? FLASH_CLEARED : 0) |
-        (loaded?.oldKey === true ? RENEW_TOKEN : 0),
-      payload: loaded?.payload ?? null,
-      since: loaded?.expiresAt ?? this.#origin.now,
-      subject: this.#authenticated ? this.#subject ?? null : null,
-      flash: flash?.next ?? null,
-      data,
-    };
+    const { provider, who, wanted } = this.#origin;
+    const payload = (this.#payload ??= this.#parse());
+    const flash = this.#flash?.changes();
+    const begins = this.#opened === null;
+    const changed = flash !== undefined || this.#subject !== null || (begins ? wanted : this.#regenerated);
+    const data = begins ? this.#newData(changed) : this.#changedData();
+    const changes: Changes | null =
+      changed || data !== null ? { subject: this.#subject, regenerated: this.#regenerated, flash, data } : null;
+    return draft(provider, payload, this.#text, this.#opened, who, changes, now);
   }
 
-  /** The data as JSON if it has to be saved. A session that is saved for the first time needs all of it. */
-  #changedData(saving: boolean): string | null {
-    if (this.#loaded === null) {
-      const text = saving || this.#data !== undefined ? stringify(this.data) : '{}';
-      return saving ? (text === '{}' ? null : text) : text === this.#began ? null : text;
-    }
+  /** The data of a session that begins, if it has to be saved: all of it, when anything else is. */
+  #newData(changed: boolean): string | null {
+    if (!changed && this.#data === undefined) return null;
+    const text = stringify(this.data);
+    return changed || text !== this.#initially ? text : null;
+  }
+
+  #changedData(): string | null {
     if (this.#data === undefined) return null;
     const text = stringify(this.#data);
-    this.#open();
-    // Payloads that this package wrote end with the data; else what Rust wrote is compared in the way JavaScript writes it.
+    // Payloads end with the data. What Rust wrote may differ in form: it is compared in the form that JavaScript gives it.
     const same = this.#text.endsWith(`"data":${text}}`) || stringify((JSON.parse(this.#text) as Payload).data) === text;
     return same ? null : text;
   }
 
-  #accept(loaded: Loaded): void {
-    this.#loaded = loaded;
+  /** Goes on from what was sealed, with the same data object: the application may hold it. */
+  #accept({ payload, expiresAt }: Draft): void {
+    this.#opened = { payload: encoder.encode(payload), expiresAt, index: 0, oldKey: false };
     this.#payload = undefined;
-    this.#flash = this.#flash === undefined ? undefined : new Flash(() => this.#open().flash ?? {});
-    this.#subject = undefined;
-    this.#authenticated = this.#regenerated = false;
+    this.#flash = undefined;
+    this.#subject = null;
+    this.#regenerated = false;
   }
 }
+
+const encoder = new TextEncoder();
 
 function stringify(data: unknown): string {
   let text: string | undefined;

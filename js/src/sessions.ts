@@ -1,8 +1,9 @@
 import { ClientAddressError } from './errors.js';
-import { type BaseOptions, toJson } from './options.js';
-import { type BoundTo, Provider } from './provider.js';
+import type { BaseOptions } from './options.js';
+import { type Draft, type Rejection, isBoundTo, read } from './payload.js';
+import { type BoundTo, type Opened, Provider } from './provider.js';
 import { seal } from './seal.js';
-import { type Changes, type Loaded, type Rejection, Session, UNSEALED, access } from './session.js';
+import { Session, access } from './session.js';
 import { type CookieSource, header } from './sources.js';
 
 /** What is known about the client of a request, where sessions are bound to clients. */
@@ -52,7 +53,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
 
   /** @internal */
   constructor(options: BaseOptions & { initial?: () => T }) {
-    this.#provider = Provider.of(toJson(options));
+    this.#provider = Provider.of(options);
     this.#secret = options.secret;
     this.#initial = options.initial ?? (() => ({}) as T);
     this.#now = options.now ?? Date.now;
@@ -78,17 +79,16 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   load(source: CookieSource, client?: Client): Session<T> {
     const cookies = header(source, 'cookie');
-    const who = this.#boundTo(source, client);
+    const who = this.#who(source, client);
     const now = this.#now();
     // A site has other cookies too: without ours there is nothing to open.
-    const found = cookies?.includes(this.cookieName) === true ? this.#provider.load(cookies, who, now) : null;
-    const loaded = typeof found === 'object' ? found : null;
-    return this.#session(who, now, loaded, typeof found === 'string' ? found : null, false);
+    const found = cookies?.includes(this.cookieName) === true ? this.#open(cookies, who, now) : null;
+    return typeof found === 'string' ? this.#session(who, now, null, found, false) : this.#session(who, now, found, null, false);
   }
 
   /** A new session, whatever the request has. It is saved by the next commit, also if nothing is written to it. */
   create(client?: Client): Session<T> {
-    return this.#session(this.#boundTo(null, client), this.#now(), null, null, true);
+    return this.#session(this.#who(null, client), this.#now(), null, null, true);
   }
 
   /**
@@ -124,25 +124,24 @@ export class Sessions<T extends object = Record<string, unknown>> {
    * if (cookie !== null) headers.append('set-cookie', cookie);
    */
   async setCookie(session: Session<T>): Promise<string | null> {
-    const changes = access.changes(session);
-    if (changes === null || this.#compress || (changes.data ?? '').length < SEALED_BY_WEBCRYPTO) return this.#save(session, changes);
     const now = this.#now();
-    const committed = this.#provider.commit(changes, access.origin(session), UNSEALED, now);
-    if (committed === null) return null;
-    const token = await seal(this.#provider, this.#secret, committed.payload, committed.expiresAt);
-    const line = this.#provider.line(token, committed.expiresAt, now);
-    access.accept(session, committed);
+    const draft = access.draft(session, now);
+    if (draft === null || !(this.#compress || draft.payload.length >= SEALED_BY_WEBCRYPTO)) return this.#save(session, draft, now);
+    const token = await seal(this.#provider, this.#secret, draft, this.#compress);
+    const line = this.#provider.line(token, draft.expiresAt, now);
+    access.accept(session, draft);
     return line;
   }
 
   /**
-   * As {@link Sessions.setCookie}, at once, for places that can't wait like Node's `writeHead`: costs more with large sessions. Says too
-   * whether the response depends on the cookie, and has to say `Vary: Cookie`.
+   * As {@link Sessions.setCookie}, at once, for places that can't wait like Node's `writeHead`: costs more with large sessions, and doesn't
+   * compress. Says too whether the response depends on the cookie, and has to say `Vary: Cookie`.
    *
    * @throws CookieTooLargeError NotJsonError
    */
   prepare(session: Session<T>): { cookie: string | null; varies: boolean } {
-    return { cookie: this.#save(session, access.changes(session)), varies: access.read(session) };
+    const now = this.#now();
+    return { cookie: this.#save(session, access.draft(session, now), now), varies: access.read(session) };
   }
 
   /**
@@ -157,9 +156,13 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   verify(source: CookieSource): Verification {
     const cookies = header(source, 'cookie');
-    const found = cookies === null ? null : this.#provider.verify(cookies, this.#now());
+    const found = cookies === null ? null : this.#provider.open(cookies, true, 0, this.#now());
     if (found === null || typeof found === 'string') return { valid: false, rejected: found };
-    return { ...found, valid: true, expiresAt: new Date(found.expiresAt), absoluteEnd: new Date(found.absoluteEnd) };
+    const said = read(found.payload);
+    if (said === null) return { valid: false, rejected: 'malformed' };
+    const { sid, sub = null, rot, abs } = said.payload;
+    const [expiresAt, absoluteEnd] = [new Date(found.expiresAt), new Date(abs)];
+    return { valid: true, subject: sub, key: this.#provider.key(sid), rotation: rot, expiresAt, absoluteEnd };
   }
 
   /**
@@ -182,21 +185,35 @@ export class Sessions<T extends object = Record<string, unknown>> {
     };
   }
 
-  #session(who: BoundTo, now: number, loaded: Loaded | null, rejected: Rejection | null, wanted: boolean): Session<T> {
-    const { ip, userAgent } = who;
-    const hadCookie = loaded !== null || rejected !== null;
-    return new Session({ provider: this.#provider, now, initial: this.#initial, ip, userAgent, rejected, hadCookie, wanted }, loaded);
+  /** The first cookie that is good, and bound to nobody else; or why the first one was refused. */
+  #open(cookies: string, who: BoundTo, now: number): Opened | Rejection | null {
+    const first = this.#provider.open(cookies, false, 0, now);
+    if (who === NOBODY || first === null || typeof first === 'string') return first;
+    let found: Opened | Rejection | null = first;
+    let rejected: Rejection | null = null;
+    while (found !== null && typeof found !== 'string') {
+      const said = read(found.payload);
+      if (said !== null && isBoundTo(this.#provider, said.payload, who)) return found;
+      rejected ??= said === null ? 'malformed' : 'bound-elsewhere';
+      found = this.#provider.open(cookies, false, found.index + 1, now);
+    }
+    return rejected;
   }
 
-  #save(session: Session<T>, changes: Changes | null): string | null {
+  #session(who: BoundTo, now: number, opened: Opened | null, rejected: Rejection | null, wanted: boolean): Session<T> {
+    const hadCookie = opened !== null || rejected !== null;
+    return new Session({ provider: this.#provider, now, initial: this.#initial, who, rejected, hadCookie, wanted }, opened);
+  }
+
+  #save(session: Session<T>, draft: Draft | null, now: number): string | null {
     if (access.destroyed(session)) return access.origin(session).hadCookie ? this.#provider.removal() : null;
-    const committed = changes === null ? null : this.#provider.commit(changes, access.origin(session), 0, this.#now());
-    if (committed === null) return null;
-    access.accept(session, committed);
-    return committed.line;
+    if (draft === null) return null;
+    const line = this.#provider.seal(draft.payload, draft.expiresAt, now);
+    access.accept(session, draft);
+    return line;
   }
 
-  #boundTo(source: CookieSource, client: Client | undefined): BoundTo {
+  #who(source: CookieSource, client: Client | undefined): BoundTo {
     const { bindsIp, bindsUserAgent } = this.#provider.about;
     if (!bindsIp && !bindsUserAgent) return NOBODY;
     const ip = bindsIp ? (client?.ip ?? (isRequest(source) ? this.#clientAddress?.(source) : null) ?? null) : null;

@@ -11,25 +11,20 @@ extern crate alloc;
 #[cfg(any(test, not(feature = "module")))]
 extern crate std;
 
-mod data;
 mod failure;
 mod options;
 mod provider;
 mod wire;
 
-use alloc::{
-    string::{String, ToString as _},
-    vec::Vec,
-};
+use alloc::{string::ToString as _, vec::Vec};
 
-use session_core::{Error, Passphrase};
+use session_core::{Config, Error, Passphrase, SessionId};
 use spin::Mutex;
 use wasm_bindgen::prelude::wasm_bindgen;
-use zeroize::Zeroizing;
 
 use failure::Failure;
 use options::Options;
-use provider::{Committed, Loaded, Provider};
+use provider::Provider;
 use wire::{Input, millis, timestamp};
 
 /// There is no such cookie.
@@ -38,8 +33,6 @@ pub const ABSENT: i32 = -1;
 pub const REJECTED: i32 = -2;
 /// It did not work. Output: `f64` actual size, `f64` limit (0 but for cookies that are too large), then a code, a space and the message.
 pub const FAILED: i32 = -3;
-/// Nothing is to be sent.
-pub const UNCHANGED: i32 = -4;
 
 struct State {
     providers: Vec<Provider>,
@@ -82,25 +75,24 @@ pub fn output_length() -> usize {
     STATE.try_lock().map_or(0, |state| state.output.len())
 }
 
-/// Makes a provider. Fields: those of [`options::Options`]. Output: `f64` its handle, `f64` the idle timeout, `f64` whether it binds to
-/// addresses (1) and to browsers (2), the id of the sealing key, the cookie's name after it.
+/// Makes a provider. Fields: those of [`options::Options`]. Output: `f64` its handle, idle and absolute timeout in milliseconds, and bits:
+/// slides (1), binds to addresses (2), to browsers (4); the id of the sealing key, the cookie's name.
 #[wasm_bindgen]
 #[must_use]
 pub fn create() -> i32 {
     call(|state| {
         let provider = Provider::new(&Options::read(&mut state.input.fields())?)?;
         state.input.wipe();
-        let config = provider.config();
-        let binding = config.client_binding;
-        let binds = u8::from(binding.is_some_and(|binding| binding.uses_ip()))
-            | u8::from(binding.is_some_and(|binding| binding.uses_user_agent())) << 1;
-        for number in
-            [state.providers.len() as f64, config.expiry.idle().as_millis() as f64, f64::from(binds)]
-        {
+        let Config { expiry, client_binding, keys, cookie, .. } = &provider.config;
+        let bits = u8::from(expiry.is_sliding())
+            | u8::from(client_binding.is_some_and(|binding| binding.uses_ip())) << 1
+            | u8::from(client_binding.is_some_and(|binding| binding.uses_user_agent())) << 2;
+        let (idle, absolute) = (expiry.idle().as_millis() as f64, expiry.absolute().as_millis() as f64);
+        for number in [state.providers.len() as f64, idle, absolute, f64::from(bits)] {
             state.output.extend_from_slice(&number.to_le_bytes());
         }
-        state.output.extend_from_slice(config.keys.sealing_key_id().as_bytes());
-        state.output.extend_from_slice(config.cookie.name.as_bytes());
+        state.output.extend_from_slice(keys.sealing_key_id().as_bytes());
+        state.output.extend_from_slice(cookie.name.as_bytes());
         state.providers.push(provider);
         Ok(())
     })
@@ -111,69 +103,40 @@ pub fn create() -> i32 {
 #[must_use]
 pub fn check_passphrase(iterations: u32) -> i32 {
     call(|state| {
-        let text = Zeroizing::new(String::from_utf8_lossy(state.input.field()).into_owned());
+        let checked = Passphrase { iterations, ..Passphrase::default() }
+            .check(state.input.fields().text().unwrap_or_default())
+            .map_err(Error::from);
         state.input.wipe();
-        Ok(Passphrase { iterations, ..Passphrase::default() }.check(&text).map_err(Error::from)?)
+        Ok(checked?)
     })
 }
 
-/// Opens the session in a `Cookie` header. Fields: header, client address, User-Agent. Output: `f64` expiry, `u32` whether the token
-/// is due (1) because of its key (2), payload.
+/// Opens a token of a `Cookie` header: that of a session, or a reference. Field: header. Output: `f64` expiry, `f64` which of the cookies of
+/// that name it was, doubled, and one more if its key is not the sealing key; payload.
 #[wasm_bindgen]
 #[must_use]
-pub fn load(provider: usize, now: f64) -> i32 {
+pub fn open(provider: usize, references: bool, skip: usize, now: f64) -> i32 {
     call(|state| {
-        let Loaded { payload, expires_at, due, old_key } = state
-            .provider(provider)?
-            .load(state.input.fields(), timestamp(now))?
+        let provider = state.providers.get(provider).ok_or(Failure::NoProvider)?;
+        let (index, opened) = provider
+            .open(state.input.field(), references, skip, timestamp(now))?
             .ok_or(Failure::Code(ABSENT))?;
-        state.output.extend_from_slice(&millis(expires_at));
-        state.output.extend_from_slice(&(u32::from(due) | u32::from(old_key) << 1).to_le_bytes());
-        state.output.extend_from_slice(&payload);
+        let old_key = opened.key_id() != provider.config.keys.sealing_key_id();
+        state.output.extend_from_slice(&millis(opened.expires_at()));
+        state.output.extend_from_slice(&((2 * index + usize::from(old_key)) as f64).to_le_bytes());
+        state.output.extend_from_slice(opened.payload());
         Ok(())
     })
 }
 
-/// Checks the reference token in a `Cookie` header. Field: header. Output: `f64` rotation, expiry, absolute end, whether there is a
-/// subject; 22 characters of the public name, the subject.
+/// Seals a payload. Field: payload. Output: the `Set-Cookie` line.
 #[wasm_bindgen]
 #[must_use]
-pub fn verify(provider: usize, now: f64) -> i32 {
+pub fn seal(provider: usize, expires_at: f64, now: f64) -> i32 {
     call(|state| {
-        let reference = state
-            .provider(provider)?
-            .verify(state.input.fields(), timestamp(now))?
-            .ok_or(Failure::Code(ABSENT))?;
-        let subject = reference.subject();
-        for number in [
-            reference.rotation() as f64,
-            reference.expires_at().as_millis() as f64,
-            reference.absolute_end().as_millis() as f64,
-            f64::from(u8::from(subject.is_some())),
-        ] {
-            state.output.extend_from_slice(&number.to_le_bytes());
-        }
-        state.output.extend_from_slice(reference.key().to_string().as_bytes());
-        state.output.extend_from_slice(subject.unwrap_or_default().as_bytes());
-        Ok(())
-    })
-}
-
-/// Saves what a request did to its session. Fields: payload, subject, flash messages, data, client address, User-Agent, each absent where
-/// nothing changed. Output: `f64` expiry, `u32` length of the `Set-Cookie` line, the line, payload.
-#[wasm_bindgen]
-#[must_use]
-pub fn commit(provider: usize, flags: u32, since: f64, now: f64) -> i32 {
-    call(|state| {
-        let Committed { set_cookie, payload, expires_at } = state
-            .provider(provider)?
-            .commit(state.input.fields(), flags, timestamp(since), timestamp(now))?
-            .ok_or(Failure::Code(UNCHANGED))?;
-        let line = set_cookie.unwrap_or_default();
-        let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
-        for part in [&millis(expires_at)[..], &length.to_le_bytes(), line.as_bytes(), &payload] {
-            state.output.extend_from_slice(part);
-        }
+        let line =
+            state.provider(provider)?.seal(state.input.field(), timestamp(expires_at), timestamp(now))?;
+        state.output.extend_from_slice(line.as_bytes());
         Ok(())
     })
 }
@@ -183,7 +146,7 @@ pub fn commit(provider: usize, flags: u32, since: f64, now: f64) -> i32 {
 #[must_use]
 pub fn set_cookie(provider: usize, expires_at: f64, now: f64) -> i32 {
     call(|state| {
-        let token = core::str::from_utf8(state.input.field()).unwrap_or_default();
+        let token = state.input.fields().text().unwrap_or_default();
         let line = state.provider(provider)?.set_cookie(token, timestamp(expires_at), timestamp(now))?;
         state.output.extend_from_slice(line.as_bytes());
         Ok(())
@@ -195,19 +158,34 @@ pub fn set_cookie(provider: usize, expires_at: f64, now: f64) -> i32 {
 #[must_use]
 pub fn remove_cookie(provider: usize) -> i32 {
     call(|state| {
-        let line = state.provider(provider)?.remove_cookie();
-        state.output.extend_from_slice(line.as_bytes());
+        let line = state.provider(provider)?.config.cookie.remove();
+        state.output.extend_from_slice(line.as_str().as_bytes());
         Ok(())
     })
 }
 
-/// The public name of a session. Field: payload. Output: 22 characters.
+/// What a session keeps of its client. Fields: session id, key id (absent: the sealing key), address, User-Agent. Output: three lines, key
+/// id, address and User-Agent, each empty where there is none; nothing at all if there is no such key.
+#[wasm_bindgen]
+#[must_use]
+pub fn bind(provider: usize) -> i32 {
+    call(|state| {
+        let fields = state.provider(provider)?.bind(&mut state.input.fields());
+        for field in fields.into_iter().flatten() {
+            state.output.extend_from_slice(field.unwrap_or_default().as_bytes());
+            state.output.push(b'\n');
+        }
+        Ok(())
+    })
+}
+
+/// The public name of a session. Field: its id. Output: 22 characters, or nothing if that is no id.
 #[wasm_bindgen]
 #[must_use]
 pub fn key() -> i32 {
     call(|state| {
-        let key = provider::key(state.input.field())?;
-        state.output.extend_from_slice(key.as_bytes());
+        let id = state.input.fields().text().and_then(SessionId::parse);
+        state.output.extend_from_slice(id.map(|id| id.key().to_string()).unwrap_or_default().as_bytes());
         Ok(())
     })
 }

@@ -1,11 +1,8 @@
 //! The options of `createSessions`, field by field, to a [`Config`].
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
-use session_core::{
-    ClientBinding, Config, ConfigError, Error, Expiry, Preset, SameSite, Secret, SecretError,
-};
+use session_core::{ClientBinding, Config, ConfigError, Error, Expiry, Preset, SameSite, Secret};
 
 use crate::wire::Fields;
 
@@ -23,7 +20,6 @@ pub(crate) struct Options<'a> {
     pub(crate) clock_skew: Duration,
     /// `Some(None)`: bound to nothing, whatever the preset says.
     client_binding: Option<Option<ClientBinding>>,
-    compress: bool,
 }
 
 struct Cookie<'a> {
@@ -63,23 +59,21 @@ impl<'a> Options<'a> {
             sliding: fields.flag(),
             clock_skew: fields.number().map(duration).unwrap_or_default(),
             client_binding: binding(fields)?,
-            compress: fields.flag().unwrap_or_default(),
         })
     }
 
     /// Only the `sk1_` form of a secret is taken: a passphrase is derived by the runtime's own PBKDF2, before.
     pub(crate) fn config(&self) -> Result<Config, Error> {
         let preset = self.preset.unwrap_or("production").parse::<Preset>()?;
-        let mut config = Config::preset(preset, &secret(self.secret)?);
+        let mut config = Config::preset(preset, &Secret::parse_sk1(self.secret)?);
         for previous in self.previous_secrets.split(',').filter(|part| !part.is_empty()) {
-            config = config.previous_secret(&secret(previous)?);
+            config = config.previous_secret(&Secret::parse_sk1(previous)?);
         }
         config.expiry = self.expiry(config.expiry)?;
         self.cookie.apply(&mut config);
         if let Some(binding) = self.client_binding {
             config.client_binding = binding;
         }
-        config.compress_cookies = self.compress;
         config.validate()?;
         Ok(config)
     }
@@ -113,10 +107,8 @@ impl Cookie<'_> {
 /// Four fields: whether anything is said, bits of an IPv4 and of an IPv6 address, the User-Agent.
 fn binding(fields: &mut Fields<'_>) -> Result<Option<Option<ClientBinding>>, ConfigError> {
     let said = fields.flag().is_some();
-    let bits: Vec<u8> =
-        [fields.number(), fields.number()].into_iter().flatten().map(|bits| bits as u8).collect();
-    let ip = match bits[..] {
-        [v4, v6] => Some(ClientBinding::ip_prefix(v4, v6)?),
+    let ip = match (fields.number(), fields.number()) {
+        (Some(v4), Some(v6)) => Some(ClientBinding::ip_prefix(v4 as u8, v6 as u8)?),
         _ => None,
     };
     let user_agent = fields.flag().unwrap_or_default();
@@ -127,10 +119,6 @@ fn binding(fields: &mut Fields<'_>) -> Result<Option<Option<ClientBinding>>, Con
         (None, false) => None,
     };
     Ok(said.then_some(policy))
-}
-
-fn secret(text: &str) -> Result<Secret, Error> {
-    if text.starts_with("sk1_") { Ok(Secret::parse(text)?) } else { Err(SecretError::Encoding.into()) }
 }
 
 /// Of seconds; what isn't a length of time is none.

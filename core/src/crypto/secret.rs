@@ -134,15 +134,25 @@ impl Secret {
     /// # Errors
     /// Any [`SecretError`] but `Missing`.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        match text.strip_prefix(PREFIX) {
-            Some(encoded) => {
-                let bytes = encoding::decode_array::<32>(encoded.as_bytes())
-                    .map(Zeroizing::new)
-                    .ok_or(SecretError::Encoding)?;
-                Self::from_bytes(bytes.as_slice())
-            }
-            None => Self::from_passphrase(text, &Passphrase::default()),
+        if text.starts_with(PREFIX) {
+            Self::parse_sk1(text)
+        } else {
+            Self::from_passphrase(text, &Passphrase::default())
         }
+    }
+
+    /// From the `sk1_` form alone: for hosts that derive passphrases by other means and need no PBKDF2 in the binary, as the WebAssembly
+    /// module.
+    ///
+    /// # Errors
+    /// [`SecretError::Encoding`] for any other form, or [`SecretError::Repetitive`].
+    pub fn parse_sk1(text: &str) -> Result<Self, SecretError> {
+        let bytes = text
+            .strip_prefix(PREFIX)
+            .and_then(|encoded| encoding::decode_array::<32>(encoded.as_bytes()))
+            .map(Zeroizing::new)
+            .ok_or(SecretError::Encoding)?;
+        Self::from_bytes(bytes.as_slice())
     }
 
     /// From a passphrase. Slow on purpose: about a tenth of a second. Call it once, when the application starts.
