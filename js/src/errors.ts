@@ -27,16 +27,18 @@ export type SessionErrorCode =
 export class SessionError extends Error {
   /** Tells the errors apart, across copies of this package too. */
   readonly code: SessionErrorCode;
+  override readonly name: string = 'SessionError';
 
   constructor(code: SessionErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
-    this.name = new.target.name;
     this.code = code;
   }
 }
 
 /** The options contradict themselves: a `__Host-` cookie with a domain, timeouts out of order. Thrown by `createSessions`. */
 export class ConfigError extends SessionError {
+  override readonly name = 'ConfigError';
+
   constructor(message: string, options?: ErrorOptions) {
     super('bad-config', message, options);
   }
@@ -44,6 +46,8 @@ export class ConfigError extends SessionError {
 
 /** A secret can't be used: missing, short, repetitive, publicly known, or a passphrase where only the `sk1_` form is taken. */
 export class SecretError extends SessionError {
+  override readonly name = 'SecretError';
+
   constructor(message: string, code: 'bad-secret' | 'passphrase' = 'bad-secret') {
     super(code, message);
   }
@@ -51,6 +55,8 @@ export class SecretError extends SessionError {
 
 /** This runtime does not derive keys with the asked-for number of iterations (Cloudflare Workers stop at 100,000). */
 export class KeyDerivationError extends SessionError {
+  override readonly name = 'KeyDerivationError';
+
   constructor(message: string, options?: ErrorOptions) {
     super('kdf', message, options);
   }
@@ -58,6 +64,8 @@ export class KeyDerivationError extends SessionError {
 
 /** The runtime has no Web Crypto (`globalThis.crypto`), or its random source failed. */
 export class CryptoUnavailableError extends SessionError {
+  override readonly name = 'CryptoUnavailableError';
+
   constructor(message: string, options?: ErrorOptions) {
     super('no-web-crypto', message, options);
   }
@@ -65,6 +73,8 @@ export class CryptoUnavailableError extends SessionError {
 
 /** The runtime refuses to compile or run WebAssembly, for example a page whose CSP lacks `'wasm-unsafe-eval'`. */
 export class WasmUnavailableError extends SessionError {
+  override readonly name = 'WasmUnavailableError';
+
   constructor(message: string, options?: ErrorOptions) {
     super('no-wasm', message, options);
   }
@@ -72,6 +82,7 @@ export class WasmUnavailableError extends SessionError {
 
 /** The session needs a larger cookie than browsers keep. Nothing was sent: the client still has the cookie from before. */
 export class CookieTooLargeError extends SessionError {
+  override readonly name = 'CookieTooLargeError';
   /** Bytes of the cookie's name and value. */
   readonly actual: number;
   /** Bytes that browsers keep. */
@@ -86,6 +97,8 @@ export class CookieTooLargeError extends SessionError {
 
 /** `session.data` is not an object that JSON can hold: it has a cycle, a `bigint`, or is an array or a primitive. */
 export class NotJsonError extends SessionError {
+  override readonly name = 'NotJsonError';
+
   constructor(message: string, options?: ErrorOptions) {
     super('not-json', message, options);
   }
@@ -93,6 +106,8 @@ export class NotJsonError extends SessionError {
 
 /** Sessions are bound to the client's address, and nobody said what it is. See `clientAddress`. */
 export class ClientAddressError extends SessionError {
+  override readonly name = 'ClientAddressError';
+
   constructor() {
     super(
       'client-address',
