@@ -36,8 +36,8 @@ export type Verification =
       rejected: Rejection | null;
     };
 
-/** A session's payload of at least this many characters is sealed by WebCrypto: see `bench/README.md`. */
-const SEALED_BY_WEBCRYPTO = 700;
+/** Payloads of which lengths WebCrypto seals cheaper (js/bench); larger than that fits in no cookie, and is only to be refused. */
+const worthWebCrypto = (length: number): boolean => length >= 700 && length <= 4096;
 
 /**
  * Loads, saves and checks sessions that lie in an encrypted cookie. Made by `createSessions` or `deriveSessions`; keeps nothing between
@@ -126,7 +126,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
   async setCookie(session: Session<T>): Promise<string | null> {
     const now = this.#now();
     const draft = access.draft(session, now);
-    if (draft === null || !(this.#compress || draft.payload.length >= SEALED_BY_WEBCRYPTO)) return this.#save(session, draft, now);
+    if (draft === null || !(this.#compress || worthWebCrypto(draft.payload.length))) return this.#save(session, draft, now);
     const token = await seal(this.#provider, this.#secret, draft, this.#compress);
     const line = this.#provider.line(token, draft.expiresAt, now);
     access.accept(session, draft);

@@ -64,6 +64,8 @@ export function run(command, args, options = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd: here, stdio: ['ignore', 'pipe', 'pipe'], ...options });
     let [out, err] = ['', ''];
+    child.stdout.setEncoding('utf8');
+    child.stderr.setEncoding('utf8');
     child.stdout.on('data', (chunk) => (out += chunk));
     child.stderr.on('data', (chunk) => (err += chunk));
     child.once('error', reject);
@@ -93,9 +95,9 @@ export async function serve(t, command, args, port, options = {}) {
   throw new Error(`${command} does not answer:\n${output}`);
 }
 
-/** A copy of an application in a directory of its own below `node_modules/.cache`, so that nothing is built into the tree. */
+/** A copy of an application in a directory that git ignores, so that nothing is built into the tree. Not below `node_modules`: bundlers don't compile JSX there. */
 export function scratch(name) {
-  const directory = join(here, 'node_modules/.cache/apps', name);
+  const directory = join(here, '.apps', name);
   rmSync(directory, { recursive: true, force: true });
   cpSync(join(here, 'apps', name), directory, { recursive: true });
   return directory;

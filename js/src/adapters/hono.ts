@@ -31,10 +31,9 @@ export function session<T extends object>(sessions: Sessions<T> | ((c: never) =>
     const session = provider.load(c.req.raw);
     c.set('session', session as never);
     await next();
-    const { headers } = await provider.commit(session, new Response(null, { headers: { vary: c.res.headers.get('vary') ?? '' } }));
-    const [cookie, vary, cache] = [headers.get('set-cookie'), headers.get('vary'), headers.get('cache-control')];
-    if (cookie !== null) c.header('set-cookie', cookie, { append: true });
-    if (vary) c.header('vary', vary);
-    if (cache !== null) c.header('cache-control', cache);
+    // Hono merges headers in its own way when `c.res` is replaced: it is told only what to add.
+    const vary = c.res.headers.get('vary');
+    const { headers } = await provider.commit(session, new Response(null, vary === null ? {} : { headers: { vary } }));
+    for (const [name, value] of headers) c.header(name, value, { append: name === 'set-cookie' });
   };
 }

@@ -43,8 +43,8 @@ export async function commitTo<T extends object>(sessions: Sessions<T>, session:
 }
 
 /**
- * A middleware or route handler that gets the session too. With a `NextResponse` the cookie goes through its `cookies`, so that server
- * components of the same request see what the middleware wrote.
+ * A middleware or route handler that gets the session too. What a middleware that goes on with `NextResponse.next()` writes is seen by the
+ * page or route handler of the same request: the cookie goes both to the browser and into the request.
  */
 export function withSession<T extends object, R extends Request, Rest extends unknown[]>(
   sessions: Sessions<T>,
@@ -54,11 +54,30 @@ export function withSession<T extends object, R extends Request, Rest extends un
     const session = sessions.load(request);
     const response = await handle(request, session, ...rest);
     const { cookies } = response as { cookies?: WritableCookies };
-    if (cookies !== undefined) {
-      await commitTo(sessions, session, cookies);
-      if (response.headers.has('set-cookie')) response.headers.set('cache-control', 'no-store');
-      return response;
-    }
-    return sessions.commit(session, response);
+    if (cookies === undefined) return sessions.commit(session, response);
+    const line = await sessions.setCookie(session);
+    if (line === null) return response;
+    const { name, value, options } = parseSetCookie(line);
+    cookies.set(name, value, options);
+    response.headers.set('cache-control', 'no-store');
+    forward(request, response, name, value);
+    return response;
   };
+}
+
+/** Lets `NextResponse.next` say what the request's headers are to be, with the new cookie in them. */
+function forward(request: Request, response: Response, name: string, value: string): void {
+  const { next } = response.constructor as { next?: (init: { request: { headers: Headers } }) => Response };
+  if (next === undefined || !response.headers.has('x-middleware-next')) return;
+  const overridden = response.headers.get('x-middleware-override-headers')?.split(',');
+  const headers = new Headers(request.headers);
+  if (overridden !== undefined) {
+    for (const key of [...headers.keys()]) if (!overridden.includes(key)) headers.delete(key);
+    for (const key of overridden) headers.set(key, response.headers.get(`x-middleware-request-${key}`) ?? '');
+  }
+  const others = (headers.get('cookie') ?? '').split(';').filter((pair) => pair.trim() !== '' && pair.split('=')[0]?.trim() !== name);
+  headers.set('cookie', [...others, ...(value === '' ? [] : [`${name}=${value}`])].join(';'));
+  for (const [key, header] of next({ request: { headers } }).headers) {
+    if (key.startsWith('x-middleware-')) response.headers.set(key, header);
+  }
 }
