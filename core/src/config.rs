@@ -5,6 +5,7 @@ use core::{fmt, str::FromStr, time::Duration};
 
 use crate::{
     binding::ClientBinding,
+    compress::MAX_INFLATED,
     cookie::{CookieOptions, SameSite},
     crypto::{KeyRing, Secret},
     error::ConfigError,
@@ -79,6 +80,8 @@ pub struct Config {
     pub encrypt_at_rest: bool,
     /// Deflates records of at least this many bytes.
     pub compress_records_from: Option<usize>,
+    /// Most bytes of a stored session, as JSON: 1 MiB by default. A larger one is refused, so that no client can fill a store by itself.
+    pub max_record_len: usize,
     /// Deflates cookie-held sessions: off, because lengths tell about what is inside. Turn it on only where no attacker can write
     /// text beside a secret, and when sessions would not fit otherwise.
     pub compress_cookies: bool,
@@ -120,6 +123,7 @@ impl Config {
             client_binding: high.then(|| ClientBinding::ip().and_user_agent()),
             encrypt_at_rest: !local,
             compress_records_from: (!local).then_some(256),
+            max_record_len: MAX_INFLATED,
             compress_cookies: false,
             fail_on_unreadable: true,
             random: None,

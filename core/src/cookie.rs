@@ -131,7 +131,14 @@ impl CookieOptions {
     ///
     /// # Errors
     /// [`Error::CookieTooLarge`] if name and value have more than [`MAX_COOKIE_LEN`] bytes: nothing is to be sent then.
+    /// [`ConfigError::CookieValue`] for a value that isn't made of `cookie-octet`s.
     pub fn set(&self, value: &str, max_age: Duration) -> Result<SetCookie, Error> {
+        if !value
+            .bytes()
+            .all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b',' | b';' | b'\\'))
+        {
+            return Err(ConfigError::CookieValue.into());
+        }
         let actual = self.name.len() + value.len();
         if actual > MAX_COOKIE_LEN {
             return Err(Error::CookieTooLarge { actual, limit: MAX_COOKIE_LEN });
@@ -366,6 +373,14 @@ mod tests {
             cookie.set(&"a".repeat(room + 1), Duration::ZERO),
             Err(Error::CookieTooLarge { actual: 4097, limit: 4096 })
         );
+    }
+
+    #[test]
+    fn only_a_cookies_octets_are_sent() {
+        for value in ["a;b", "a b", "a,b", "a\"b", "a\\b", "a\r\nSet-Cookie: b=c", "é", "\u{7f}"] {
+            let refused = CookieOptions::default().set(value, Duration::ZERO);
+            assert_eq!(refused, Err(ConfigError::CookieValue.into()), "{value:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,16 @@ pub enum Error {
         /// Bytes that are allowed.
         limit: usize,
     },
+    /// The session has more data than a store is to keep of one ([`Config::max_record_len`](crate::Config)); nothing was saved.
+    #[error(
+        "the session has {actual} bytes, a store keeps at most {limit} of one: store less, or raise `max_record_len`"
+    )]
+    RecordTooLarge {
+        /// Bytes of the session as JSON.
+        actual: usize,
+        /// Bytes that are allowed.
+        limit: usize,
+    },
     /// The session data can't be written as JSON (a map with keys that aren't strings, a number that isn't finite, an own
     /// `Serialize` that fails). Holds serde's message.
     #[error("the session data can't be written as JSON: {0}")]
@@ -54,7 +64,7 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// The environment variable isn't set.
+    /// The environment variable isn't set, is empty, or isn't UTF-8.
     #[error("the environment variable {variable} is not set: put a secret of `session keygen` there")]
     Missing {
         /// The variable's name.
@@ -129,6 +139,9 @@ pub enum ConfigError {
     /// Not a host name.
     #[error("the cookie domain must be a host name in ASCII of at most 253 bytes, without port or scheme")]
     CookieDomain,
+    /// A value that can't stand in a cookie as it is (RFC 6265bis §4.1.1): tokens always can.
+    #[error("a cookie's value is made of visible ASCII without quotes, commas, semicolons and backslashes")]
+    CookieValue,
     /// A prefix length beyond that of an address.
     #[error("an address prefix is at most 32 bits (IPv4) or 128 bits (IPv6)")]
     PrefixLength,

@@ -16,7 +16,7 @@ use serde::{
     ser::SerializeMap as _,
 };
 
-use crate::object::Object;
+use crate::json::Object;
 
 /// The flash messages of one request.
 ///

@@ -14,6 +14,7 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::alloc_instead_of_core, clippy::std_instead_of_core)]
 
 extern crate alloc;
 #[cfg(any(feature = "std", test))]
@@ -28,9 +29,9 @@ mod encoding;
 mod error;
 mod flash;
 mod id;
+mod json;
 pub mod lifecycle;
 mod merge;
-mod object;
 mod payload;
 mod random;
 mod record;

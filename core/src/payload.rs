@@ -1,10 +1,6 @@
 //! The JSON inside tokens and records. `core/FORMAT.md` lists its fields.
 
-use alloc::{
-    borrow::Cow,
-    string::{String, ToString as _},
-    vec::Vec,
-};
+use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::ops::Range;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -17,7 +13,7 @@ use crate::{
     error::{Error, Unreadable},
     flash::Messages,
     id::{Key, SessionId},
-    object::Object,
+    json::{Object, to_json},
     time::Timestamp,
     token::Opened,
 };
@@ -220,10 +216,6 @@ impl Reference {
     pub const fn key_id(&self) -> KeyId {
         self.key_id
     }
-}
-
-pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::Serialize(error.to_string()))
 }
 
 #[cfg(test)]

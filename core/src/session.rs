@@ -1,6 +1,6 @@
 //! One session, as an application sees it.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,6 +10,7 @@ use crate::{
     error::Rejection,
     flash::{Flash, Messages},
     id::{Key, SessionId},
+    lifecycle::Draft,
     payload::Payload,
     record::Version,
     time::Timestamp,
@@ -92,6 +93,8 @@ pub struct Session<T> {
     pub(crate) state: State,
     /// Counts what was done to the session, so that a draft knows whether it is still all of it.
     pub(crate) changes: u64,
+    /// Counts the rotations that were asked for: one that is saved is done, whatever was done to the data meanwhile.
+    pub(crate) renewals: u64,
     /// `data_mut` was called: whether anything changed shows when it is compared with `base`.
     pub(crate) data_touched: bool,
     /// The session changed hands: the next commit replaces what is stored, and merges with nothing of it.
@@ -104,6 +107,8 @@ pub struct Session<T> {
     pub(crate) wanted: bool,
     /// What was loaded or last saved.
     pub(crate) base: Option<Base>,
+    /// A save of which nobody knows whether it was written.
+    pub(crate) unconfirmed: Option<Box<Draft>>,
     /// The client of this request, if sessions are bound to clients.
     pub(crate) client: Option<OwnedClient>,
 }
@@ -168,6 +173,7 @@ impl<T: SessionData> Session<T> {
     /// Rotates the token: the old one is dead once the change is committed. Call it when privileges change; [`Session::authenticate`] does.
     pub const fn regenerate(&mut self) {
         self.renew = true;
+        self.renewals += 1;
         self.changes += 1;
     }
 

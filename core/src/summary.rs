@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::{
     error::{Error, Unreadable},
     id::Key,
-    lifecycle::read_data,
+    json::read_data,
     payload::Payload,
     session::SessionData,
     time::Timestamp,

@@ -5,13 +5,8 @@
 
 mod common;
 
-use std::{
-    fmt::Debug,
-    fs,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    time::Duration,
-};
+use core::{fmt::Debug, panic::AssertUnwindSafe, time::Duration};
+use std::{fs, panic::catch_unwind, path::Path};
 
 use common::{Seeded, Site, at, secret};
 use serde::{Deserialize, Serialize};
@@ -259,7 +254,14 @@ fn deep_nesting_is_an_error() {
         Session::<Any>::from_cookie(codec.open(token.as_bytes(), at(1)).unwrap())
     };
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
-        let deep = open.repeat(DEPTH) + "1" + &close.repeat(DEPTH);
+        let nested = |depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
+        let with_data = |data: &str| {
+            read(&format!(r#"{{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":9,"data":{data}}}"#))
+                .err()
+        };
+        assert_eq!(with_data(&nested(127)), None, "as core/FORMAT.md says");
+        assert_eq!(with_data(&nested(128)), Some(Error::Unreadable(Unreadable::Data)));
+        let deep = nested(DEPTH);
         let payload = |data: &str| {
             format!(r#"{{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":9,"x":{deep},"data":{data}}}"#)
         };

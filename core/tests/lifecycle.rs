@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 
 use common::{Seeded, Site};
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec as vec_of, prelude::*};
 use serde::{Deserialize, Serialize};
 use session_core::{
     Error, Kind, Plaintext, Rejection, Session, SessionData, Timestamp, TokenCodec, Unreadable,
@@ -146,7 +146,7 @@ proptest! {
     /// Each request loads before any of them commits, and all write different fields.
     #[test]
     fn concurrent_changes_of_different_fields_all_survive(
-        order in Just((0_usize..7).collect::<Vec<_>>()).prop_shuffle(), values in vec(1_u32..1_000, 7),
+        order in Just((0_usize..7).collect::<Vec<_>>()).prop_shuffle(), values in vec_of(1_u32..1_000, 7),
     ) {
         let site = Site::new();
         let token = site.start::<Profile>(|session| session.authenticate("1"));
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn equal_writes_and_reads_save_nothing(fields in vec((0_usize..7, 0_u32..9), 0..12)) {
+    fn equal_writes_and_reads_save_nothing(fields in vec_of((0_usize..7, 0_u32..9), 0..12)) {
         let site = Site::new();
         let token = site.start::<Profile>(|session| {
             session.authenticate("1");
@@ -182,7 +182,7 @@ proptest! {
 
     /// A message is shown by the first request that looks after the one that set it, and by no other.
     #[test]
-    fn a_message_is_seen_exactly_once(requests in vec((any::<bool>(), any::<bool>()), 1..20)) {
+    fn a_message_is_seen_exactly_once(requests in vec_of((any::<bool>(), any::<bool>()), 1..20)) {
         let site = Site::new();
         let mut token = site.start::<Profile>(|session| session.authenticate("1"));
         let (mut waiting, mut seen) = (Vec::new(), Vec::new());
@@ -207,7 +207,7 @@ proptest! {
 
     /// Requests that run at the same time: what each sets arrives, and what one of them showed is gone.
     #[test]
-    fn flash_messages_of_concurrent_requests_meet(requests in vec((any::<bool>(), any::<bool>()), 1..6)) {
+    fn flash_messages_of_concurrent_requests_meet(requests in vec_of((any::<bool>(), any::<bool>()), 1..6)) {
         let site = Site::new();
         let token = site.start::<Profile>(|session| {
             session.authenticate("1");
@@ -388,4 +388,36 @@ fn a_destroyed_session_stores_nothing() {
     let writes = site.writes.get();
     assert_eq!(site.commit(&mut session), Ok(None));
     assert_eq!(site.writes.get(), writes);
+}
+
+#[test]
+fn signing_in_begins_the_absolute_timeout_anew() {
+    let site = Site::new();
+    let token = site.start::<()>(|session| session.flash_mut().set_notice("hello"));
+    let end = site.load::<()>(&token).unwrap().absolute_end();
+    site.now.set(site.now.get() + 1_000);
+    let token = site.visit::<()>(&token, Session::regenerate);
+    assert_eq!(site.load::<()>(&token).unwrap().absolute_end(), end, "a rotation alone doesn't");
+    let token = site.visit::<()>(&token, |session| session.authenticate("42"));
+    assert_eq!(site.load::<()>(&token).unwrap().absolute_end().since(end).as_millis(), 1_000);
+}
+
+#[derive(Default, Clone, Debug, Serialize, Deserialize)]
+struct Anything(serde_json::Value);
+impl SessionData for Anything {}
+
+#[test]
+fn data_that_could_not_be_read_again_is_not_written() {
+    let nested = |depth: usize| {
+        let text = "[".repeat(depth) + "\"\\\"[{\"" + &"]".repeat(depth);
+        // The reader of trees stops at the same depth: build the last level by hand.
+        let inner: serde_json::Value = serde_json::from_str(&text[1..text.len() - 1]).unwrap();
+        Anything(serde_json::Value::Array(vec![inner]))
+    };
+    let site = Site::new();
+    let token = site.start::<Anything>(|session| *session.data_mut() = nested(127));
+    assert!(site.load::<Anything>(&token).is_ok());
+    let mut session = site.load::<Anything>(&token).unwrap();
+    *session.data_mut() = nested(128);
+    assert!(matches!(site.commit(&mut session), Err(Error::Serialize(_))));
 }

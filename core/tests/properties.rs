@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use core::time::Duration;
 
 use common::{Seeded, at, secret};
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -269,7 +269,7 @@ proptest! {
                 }
                 Step::DiscardAll => { flash.discard_all(); next.clear(); }
                 Step::ClearNow => { flash.clear_now(); now.clear(); }
-                Step::Rotate => { flash.rotate(); now = std::mem::take(&mut next); }
+                Step::Rotate => { flash.rotate(); now = core::mem::take(&mut next); }
             }
             let mut both = now.clone();
             both.extend(next.iter().filter(|(key, _)| now.iter().all(|(name, _)| name != key)).cloned());

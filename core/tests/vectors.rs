@@ -3,15 +3,16 @@
 
 mod common;
 
-use std::{fs, path::Path, time::Duration};
+use core::time::Duration;
+use std::{fs, path::Path};
 
 use common::at;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use session_core::{
     Client, ClientBinding, ConfigError, CookieOptions, Error, Expiry, Header, Key, KeyRing, Kind, Passphrase,
-    Plaintext, Random, RandomError, RecordCodec, Reference, SameSite, Secret, SecretError, Session,
-    SessionData, SubjectTag, TokenCodec, Unreadable, cookies, lifecycle::CommitContext,
+    Plaintext, Random, RandomError, RecordCodec, Reference, Rejection, SameSite, Secret, SecretError,
+    Session, SessionData, SubjectTag, TokenCodec, Unreadable, cookies, lifecycle::CommitContext,
 };
 
 fn file(name: &str) -> Value {
@@ -92,7 +93,7 @@ fn bad_tokens_are_refused_for_the_right_reason() {
         let field = |name: &str| case.get(name).unwrap_or(&file["reader"][name]);
         let codec = TokenCodec::new(&ring(field("secrets")), kind(field("kind")), text(field("cookie")));
         let now = at(field("now").as_u64().unwrap());
-        let rejection = codec.open(text(&case["token"]).as_bytes(), now).err().map(|reason| reason.code());
+        let rejection = codec.open(text(&case["token"]).as_bytes(), now).err().map(Rejection::code);
         assert_eq!(rejection, case["rejection"].as_str(), "{}: {}", case["id"], case["reason"]);
     }
 }

@@ -48,7 +48,9 @@ impl Error {
     /// Whether the data doesn't fit where sessions are kept: a web application answers 413.
     #[must_use]
     pub const fn is_too_large(&self) -> bool {
-        matches!(self, Self::Core(session_core::Error::CookieTooLarge { .. }))
+        use session_core::Error::{CookieTooLarge, RecordTooLarge};
+
+        matches!(self, Self::Core(CookieTooLarge { .. } | RecordTooLarge { .. }))
     }
 }
 

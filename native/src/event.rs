@@ -32,6 +32,16 @@ pub enum EventKind {
     Rejected(Rejection),
 }
 
+impl EventKind {
+    /// What a refusal is told as.
+    pub(crate) const fn of(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Expired => Self::Expired,
+            other => Self::Rejected(other),
+        }
+    }
+}
+
 /// An event and the session it is about.
 ///
 /// ```

@@ -53,6 +53,8 @@ pub(crate) struct Slot<T> {
     session: OnceCell<Mutex<Session<T>>>,
     /// What a commit or an end in the middle of the request gave for the client.
     cookie: Mutex<Option<SetCookie>>,
+    /// One write at a time: two that ran at once would take each other's half-done work for their own, and count it twice.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl<T: SessionData> SessionHandle<T> {
@@ -123,8 +125,12 @@ impl<T: SessionData> SessionHandle<T> {
     /// # Errors
     /// As [`Sessions::update`].
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
+        let _writing = self.slot.writing.lock().await;
         let mut result = None;
-        self.slot.provider.update(self.session(), &mut |data| result = Some(change(data))).await?;
+        let change = &mut |data: &mut T| result = Some(change(data));
+        if let Some(cookie) = self.slot.provider.update(self.session(), change).await? {
+            self.slot.set_cookie(cookie);
+        }
         Ok(result.expect("an update that succeeded has run its closure"))
     }
 
@@ -133,6 +139,7 @@ impl<T: SessionData> SessionHandle<T> {
     /// # Errors
     /// As [`Sessions::commit`].
     pub async fn commit(&self) -> Result<(), Error> {
+        let _writing = self.slot.writing.lock().await;
         if let Some(cookie) = self.slot.provider.commit(self.session()).await? {
             self.slot.set_cookie(cookie);
         }
@@ -144,6 +151,7 @@ impl<T: SessionData> SessionHandle<T> {
     /// # Errors
     /// As [`Sessions::destroy`]: then the session may still be alive; say so to the user.
     pub async fn destroy(&self) -> Result<(), Error> {
+        let _writing = self.slot.writing.lock().await;
         if let Some(cookie) = self.slot.provider.destroy(self.session()).await? {
             self.slot.set_cookie(cookie);
         }
@@ -163,7 +171,12 @@ impl<T> Clone for SessionHandle<T> {
 
 impl<T: SessionData> Slot<T> {
     pub(crate) fn new(provider: Arc<dyn Provider<T>>) -> Self {
-        Self { provider, session: OnceCell::new(), cookie: Mutex::new(None) }
+        Self {
+            provider,
+            session: OnceCell::new(),
+            cookie: Mutex::new(None),
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Loads the session, unless that was done before. A load that failed can be tried again.
@@ -182,12 +195,19 @@ impl<T: SessionData> Slot<T> {
         self.session.initialized()
     }
 
-    /// The last commit: gives what the client is to be sent.
-    pub(crate) async fn finish(&self) -> Result<Option<SetCookie>, Error> {
-        let Some(session) = self.session.get() else { return Ok(None) };
-        let last = self.provider.commit(session).await?;
+    /// The last commit: gives what the client is to be sent, and what went wrong.
+    pub(crate) async fn finish(&self) -> (Option<SetCookie>, Result<(), Error>) {
+        let Some(session) = self.session.get() else { return (None, Ok(())) };
+        let _writing = self.writing.lock().await;
+        let last = self.provider.commit(session).await;
         let before = self.cookie.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(last.or(before))
+        match last {
+            Ok(last) => (last.or(before), Ok(())),
+            // The token of a session that is no more.
+            Err(error @ Error::Ended(_)) => (None, Err(error)),
+            // What was committed before stands: the client's old token may be dead.
+            Err(error) => (before, Err(error)),
+        }
     }
 
     /// The newest word to the client is the one that counts.
@@ -210,7 +230,7 @@ pub(crate) trait Provider<T>: Send + Sync {
         &'a self,
         session: &'a Mutex<Session<T>>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
-    ) -> BoxFuture<'a, ()>;
+    ) -> BoxFuture<'a, Option<SetCookie>>;
     fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
     fn now(&self) -> Timestamp;
 }
@@ -232,8 +252,12 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         &'a self,
         session: &'a Mutex<Session<T>>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(self.update_cell(session, change))
+    ) -> BoxFuture<'a, Option<SetCookie>> {
+        Box::pin(async move {
+            self.update_cell(session, change).await?;
+            // A rotation was saved along: its token must not be lost with a commit that fails later.
+            self.commit_cell(session).await
+        })
     }
 
     fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {

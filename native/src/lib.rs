@@ -66,3 +66,7 @@ pub use session_core::{
 };
 pub use sessions::Sessions;
 pub use store::{MemoryStore, Query, Store, StoreError};
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -374,7 +374,7 @@ fn without_a_usable_secret_the_message_says_what_to_do() {
     assert!(json.json()["error"].as_str().unwrap().contains("SESSION_SECRET"));
 
     for (secret, previous, variable) in [
-        ("", "", "SESSION_SECRET: "),
+        ("", "", "SESSION_SECRET is not set"),
         ("short", "", "SESSION_SECRET: "),
         (&secret, "a,b", "SESSION_PREVIOUS_SECRETS: "),
     ] {

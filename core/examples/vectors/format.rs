@@ -37,7 +37,7 @@ impl Kind {
 
 /// 32 bytes that count up from `first`.
 pub(crate) fn secret(first: u8) -> [u8; 32] {
-    std::array::from_fn(|i| first.wrapping_add(i as u8))
+    core::array::from_fn(|i| first.wrapping_add(i as u8))
 }
 
 /// The `sk1_` form of a secret.
@@ -145,7 +145,7 @@ pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
 /// The first 16 bytes of SHA-256 over a domain and what it names.
 pub(crate) fn short_hash(domain: &str, bytes: &[u8]) -> [u8; 16] {
     let digest = Sha256::new().chain_update(domain).chain_update(bytes).finalize();
-    std::array::from_fn(|i| digest[i])
+    core::array::from_fn(|i| digest[i])
 }
 
 /// What HMAC hashes for one part of a client binding.

@@ -63,7 +63,7 @@ struct Fingerprint {
 }
 
 pub(crate) fn file() -> File {
-    let counted = std::array::from_fn(|i| i as u8);
+    let counted = core::array::from_fn(|i| i as u8);
     File {
         about: "A session's key (its public name) from its secret id; a subject's tag; client bindings. In `bindings`, `hashed` are the inputs (hex) \
             of HMAC-SHA256 under the binding key, the address before the User-Agent; `bind` stands in the payload.",

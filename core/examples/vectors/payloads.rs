@@ -82,7 +82,6 @@ fn readable() -> Vec<Readable> {
             flash: vec![("notice", "Saved"), ("alert", "Careful")],
             data: r#"{"n":[1,2.5,null]}"#,
             key: least.key.clone(),
-            ..least
         },
         with("unknown-fields", r#""later":{"x":[1]},"\u0000":1"#),
         with("nulls-are-absent", r#""sub":null,"auth":null,"epoch":null,"bind":null"#),

@@ -38,7 +38,7 @@ const ITERATIONS: u32 = 600_000;
 const SALT: &str = "session-kdf-v1";
 
 pub(crate) fn file() -> File {
-    let sixteen_values = std::array::from_fn(|i| (i % 16) as u8);
+    let sixteen_values = core::array::from_fn(|i| (i % 16) as u8);
     File {
         about: "Written secrets and the 32 bytes (hex) they stand for. `kdf`: how a passphrase is derived; the first has the defaults. `refused`: \
             the error that is given when the application starts.",
@@ -100,7 +100,7 @@ pub(crate) fn file() -> File {
             refused("sk1_++ECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "encoding", "the standard alphabet"),
             refused(&written(&[0; 32]), "repetitive", "32 zeros"),
             refused(
-                &written(&std::array::from_fn(|i| (i % 15) as u8)),
+                &written(&core::array::from_fn(|i| (i % 15) as u8)),
                 "repetitive",
                 "a random secret has at least 16 different bytes",
             ),

@@ -74,7 +74,7 @@ pub(crate) fn reference() -> String {
 }
 
 pub(crate) fn sid() -> [u8; 16] {
-    std::array::from_fn(|i| 0xa0 + i as u8)
+    core::array::from_fn(|i| 0xa0 + i as u8)
 }
 
 /// A payload of exactly `bytes` bytes, with text that is neither random nor one letter.

@@ -166,23 +166,31 @@ impl Secret {
         Ok(secret)
     }
 
-    /// From an environment variable that holds either written form.
+    /// From an environment variable that holds either written form; white space around it is cut off.
     ///
     /// # Errors
     /// [`SecretError::Missing`] if the variable isn't set, is empty or isn't UTF-8; else as [`Secret::parse`].
     #[cfg(feature = "std")]
     pub fn from_env(variable: &'static str) -> Result<Self, SecretError> {
         let text = Zeroizing::new(std::env::var(variable).unwrap_or_default());
-        if text.is_empty() { Err(SecretError::Missing { variable }) } else { Self::parse(&text) }
+        match text.trim() {
+            "" => Err(SecretError::Missing { variable }),
+            secret => Self::parse(secret),
+        }
     }
 
-    /// Secrets that open older tokens, from an environment variable that holds them separated by commas; none if it isn't set.
+    /// Secrets that open older tokens, from an environment variable that holds them separated by commas; none if it isn't set. (A passphrase
+    /// with a comma in it can't be told apart from two: give it to [`Secret::parse`].)
     ///
     /// # Errors
-    /// As [`Secret::parse`], for the first that can't be used.
+    /// As [`Secret::parse`], for the first that can't be used; [`SecretError::Missing`] if the variable isn't UTF-8.
     #[cfg(feature = "std")]
-    pub fn previous_from_env(variable: &str) -> Result<Vec<Self>, SecretError> {
-        let text = Zeroizing::new(std::env::var(variable).unwrap_or_default());
+    pub fn previous_from_env(variable: &'static str) -> Result<Vec<Self>, SecretError> {
+        let text = match std::env::var(variable) {
+            Ok(text) => Zeroizing::new(text),
+            Err(std::env::VarError::NotPresent) => return Ok(Vec::new()),
+            Err(std::env::VarError::NotUnicode(_)) => return Err(SecretError::Missing { variable }),
+        };
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Self::parse).collect()
     }
 

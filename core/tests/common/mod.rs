@@ -2,12 +2,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::{
+use core::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
+use std::collections::BTreeMap;
 
 use session_core::{
     Error, Expiry, Key, KeyRing, Kind, Random, RandomError, Reference, Rejection, Secret, Session,
@@ -48,7 +48,7 @@ impl Random for Seeded {
 
 /// The secret whose bytes count up from `first`.
 pub fn secret(first: u8) -> Secret {
-    Secret::from_bytes(&std::array::from_fn::<u8, 32, _>(|i| first.wrapping_add(i as u8))).unwrap()
+    Secret::from_bytes(&core::array::from_fn::<u8, 32, _>(|i| first.wrapping_add(i as u8))).unwrap()
 }
 
 pub const fn at(millis: u64) -> Timestamp {

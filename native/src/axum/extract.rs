@@ -9,10 +9,10 @@ use ::axum::{
 };
 use session_core::{Client, SessionData};
 
-use super::{layer::Arrival, status_of};
+use super::{failure, layer::Arrival};
 use crate::{error::Error, handle::SessionHandle};
 
-/// Why a handler didn't get its session. Answers 503 if the store isn't available, else 500; the cookie is left alone.
+/// Why a handler didn't get its session. Answers 503 with `Retry-After` if the store isn't available, else 500; the cookie is left alone.
 ///
 /// ```
 /// use axum::{http::StatusCode, response::IntoResponse};
@@ -33,12 +33,11 @@ pub enum SessionRejection {
 
 impl IntoResponse for SessionRejection {
     fn into_response(self) -> Response {
-        let (status, message) = match &self {
-            Self::NoLayer => (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()),
-            Self::Load(error) => status_of(error),
-        };
         tracing::error!(error = %self, "no session for a handler");
-        (status, [(header::CACHE_CONTROL, "no-store")], message).into_response()
+        match self {
+            Self::NoLayer => (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response(),
+            Self::Load(error) => failure(&error),
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use core::{
 };
 use std::sync::Arc;
 
-use ::axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use ::axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 use pin_project_lite::pin_project;
 use session_core::{SessionData, SetCookie};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::status_of;
+use super::failure;
 use crate::{
     backend::Backend,
     client::TrustedProxies,
@@ -129,7 +129,8 @@ pin_project! {
     }
 }
 
-type Commit = Pin<Box<dyn Future<Output = Result<Option<SetCookie>, Error>> + Send>>;
+type Outcome = (Option<SetCookie>, Result<(), Error>);
+type Commit = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 pin_project! {
     #[project = Projected]
@@ -169,23 +170,18 @@ where
 }
 
 /// Puts the outcome of the commit into the response.
-fn finish<B: From<String>>(
-    mut response: Response<B>,
-    outcome: Result<Option<SetCookie>, Error>,
-) -> Response<B> {
-    let cookie = match outcome {
-        Ok(cookie) => cookie,
+fn finish<B: From<String>>(mut response: Response<B>, (cookie, committed): Outcome) -> Response<B> {
+    match committed {
+        Ok(()) => {}
         Err(error @ Error::Ended(_)) => {
             // Signed out elsewhere while the handler ran. Its answer was right when it was made, and nothing was brought back.
             tracing::info!(%error, "a change was dropped");
-            None
         }
         Err(error) => {
             tracing::error!(%error, "a session was not saved");
             response = failure(&error);
-            None
         }
-    };
+    }
     let headers = response.headers_mut();
     vary_by_cookie(headers);
     match cookie.map(|cookie| HeaderValue::try_from(cookie.into_string())) {
@@ -198,20 +194,6 @@ fn finish<B: From<String>>(
         None => {
             headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
         }
-    }
-    response
-}
-
-/// The answer that replaces a handler's when what it did could not be saved.
-fn failure<B: From<String>>(error: &Error) -> Response<B> {
-    let (status, message) = status_of(error);
-    let mut response = Response::new(message.into());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

@@ -40,20 +40,52 @@ pub use extract::SessionRejection;
 pub use layer::{ResponseFuture, SessionLayer, SessionService};
 pub use require_auth::{RequireAuth, RequireAuthService, local_redirect};
 
-use ::axum::http::StatusCode;
+use core::time::Duration;
 
-use crate::error::Error;
+use ::axum::http::{HeaderValue, Response, StatusCode, header};
 
-/// How a failure is told to a client: a status, and a message that gives nothing away.
-fn status_of(error: &Error) -> (StatusCode, String) {
-    if error.is_too_large() {
-        return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string());
+use crate::{error::Error, store::StoreError};
+
+/// The answer when a session can't be had or saved. Gives nothing away, and leaves the client's cookie alone.
+fn failure<B: From<String>>(error: &Error) -> Response<B> {
+    let (status, message) = if error.is_too_large() {
+        (StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+    } else if error.is_unavailable() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the session store is not available, try again later".into())
+    } else {
+        (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be loaded or saved".into())
+    };
+    let mut response = Response::new(message.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after(error)));
     }
-    if error.is_unavailable() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the session store is not available, try again later".into(),
-        );
+    response
+}
+
+/// In whole seconds, as the header wants it.
+fn retry_after(error: &Error) -> u64 {
+    let wait = match error {
+        Error::Store(StoreError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_whole_seconds_and_never_zero() {
+        for (wait, seconds) in [(None, 1), (Some(0), 1), (Some(999), 1), (Some(1000), 1), (Some(1001), 2)] {
+            let retry_after = wait.map(Duration::from_millis);
+            let error = StoreError::Unavailable { reason: String::new(), retry_after }.into();
+            assert_eq!(super::retry_after(&error), seconds, "{wait:?}");
+        }
+        assert_eq!(retry_after(&Error::Contended), 1);
     }
-    (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be loaded or saved".into())
 }

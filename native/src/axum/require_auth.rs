@@ -34,9 +34,12 @@ use super::extract::load;
 /// ```
 pub struct RequireAuth<T> {
     sign_in: Option<Arc<str>>,
-    except: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+    except: Option<IsPublic>,
     data: PhantomData<fn() -> T>,
 }
+
+/// Whether a path is open to everyone.
+type IsPublic = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl<T> RequireAuth<T> {
     /// Answers 401: for APIs.

@@ -152,6 +152,10 @@ impl Sealed for CookieHeld {
         })
     }
 
+    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+        session.with(|session| self.check(session)).map_err(Error::Ended)
+    }
+
     async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
         session.with(|session| self.remember(session, Ended::Wholly, shared.now()));
         Ok(())

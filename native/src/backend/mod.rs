@@ -52,6 +52,13 @@ mod sealed {
             session: &impl Cell<T>,
         ) -> impl Future<Output = Result<Written, Error>> + Send;
 
+        /// Whether the session is still what was loaded: [`Error::Ended`] if it was ended or rotated meanwhile.
+        fn confirm<T: SessionData>(
+            &self,
+            shared: &Shared<T>,
+            session: &impl Cell<T>,
+        ) -> impl Future<Output = Result<(), Error>> + Send;
+
         /// Makes sure that no token of this session is accepted again.
         fn destroy<T: SessionData>(
             &self,

@@ -9,7 +9,7 @@ use super::{Cell, Change, Sealed, Theirs, Written};
 use crate::{
     error::Error,
     sessions::{Plain, Shared},
-    store::{Lookup, Record, Saved, Store},
+    store::{Found, Lookup, Record, Saved, Store},
 };
 
 /// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
@@ -33,6 +33,10 @@ impl<S: Store> Stored<S> {
     }
 
     fn record<T>(&self, shared: &Shared<T>, key: &Key, draft: &Draft) -> Result<Record, Error> {
+        let (actual, limit) = (draft.payload().len(), shared.config.max_record_len);
+        if actual > limit {
+            return Err(CoreError::RecordTooLarge { actual, limit }.into());
+        }
         let payload = self.codec.encode(key, draft.payload(), shared.random())?;
         Ok(Record::new(draft.version(), draft.expires_at(), payload).of_subject(draft.subject()))
     }
@@ -76,27 +80,51 @@ impl<S: Store> Sealed for Stored<S> {
         let key = draft.key();
         let record = self.record(shared, &key, &draft)?;
 
-        if draft.is_new() {
-            if self.store.create(&key, &record).await? {
-                session.with(|session| session.accept(draft));
-                return Ok(Written::Saved(Change { started: true, rotated: false, cookie: None }));
+        let (started, rotated) = (draft.is_new(), draft.is_rotated());
+        let saved = if started {
+            match self.store.create(&key, &record).await {
+                Ok(true) => Ok(Saved::Stored),
+                // 128 random bits came twice: the random source is broken.
+                Ok(false) => return Err(session_core::RandomError.into()),
+                Err(error) => Err(error),
             }
-            // 128 random bits came twice: the random source is broken.
-            return Err(session_core::RandomError.into());
-        }
-        let rotated = draft.is_rotated();
-        match self.store.save(&key, &record, expected).await? {
-            Saved::Stored => {
-                session.with(|session| session.accept(draft));
-                Ok(Written::Saved(Change { started: false, rotated, cookie: None }))
+        } else {
+            self.store.save(&key, &record, expected).await
+        };
+        match saved {
+            Err(error) => {
+                session.with(|session| session.keep_unconfirmed(draft));
+                Err(error.into())
             }
-            Saved::Conflict(theirs) => {
+            Ok(Saved::Stored) => {
+                session.with(|session| session.accept(draft));
+                Ok(Written::Saved(Change { started, rotated, cookie: None }))
+            }
+            Ok(Saved::Conflict(theirs)) => {
                 let payload = self.decode(&key, &theirs)?;
                 let (version, expires_at) = (theirs.version, theirs.expires_at);
                 Ok(Written::Conflict(Theirs { version, expires_at, payload }))
             }
-            Saved::Gone => Err(Error::Ended(Rejection::Revoked)),
+            Ok(Saved::Gone) => Err(Error::Ended(Rejection::Revoked)),
         }
+    }
+
+    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+        let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
+        let Some(key) = key else { return Ok(()) };
+        let found = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await?;
+        let Some(Found { record, epoch, .. }) = found else { return Err(Error::Ended(Rejection::Revoked)) };
+        if session.with(|session| session.epoch().unwrap_or(0)) < epoch {
+            return Err(Error::Ended(Rejection::Revoked));
+        }
+        if session.with(|session| session.version()) == record.version {
+            return Ok(());
+        }
+        let payload = self.decode(&key, &record)?;
+        session.with(|session| match session.rebase(record.version, record.expires_at, payload) {
+            Err(CoreError::Rejected(reason)) => Err(Error::Ended(reason)),
+            other => Ok(other?),
+        })
     }
 
     async fn destroy<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {

@@ -77,7 +77,7 @@ const SHARDS: usize = 64;
 
 /// How many slots a creation looks at for expired records.
 const STEPS_ON_CREATE: usize = 2;
-/// How many it looks at when the store is full.
+/// How many of each shard it looks at when the store is full.
 const STEPS_WHEN_FULL: usize = 64;
 
 /// A revoked subject without sessions is forgotten after this long: by then, no request that began before the revocation is running.
@@ -124,6 +124,19 @@ struct Subject {
     epoch: u64,
     revoked_at: Timestamp,
     keys: HashSet<Key, BuildHasherDefault<KeyHasher>>,
+}
+
+impl Subjects {
+    fn get_or_add(&mut self, subject: SubjectTag, now: Timestamp) -> &mut Subject {
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, subject| {
+                !subject.keys.is_empty()
+                    || (subject.epoch > 0 && now.since(subject.revoked_at) < FORGET_EPOCH_AFTER)
+            });
+            self.sweep_at = (self.known.len() * 2).max(64);
+        }
+        self.known.entry(subject).or_default()
+    }
 }
 
 /// Keys are hashes already: eight bytes of one are as good as any hash of it.
@@ -280,16 +293,7 @@ impl Inner {
 
     fn file(&self, key: &Key, subject: Option<SubjectTag>) {
         let Some(subject) = subject else { return };
-        let mut subjects = self.subjects(&subject);
-        if subjects.known.len() >= subjects.sweep_at {
-            let now = self.clock.now();
-            subjects.known.retain(|_, subject| {
-                !subject.keys.is_empty()
-                    || (subject.epoch > 0 && now.since(subject.revoked_at) < FORGET_EPOCH_AFTER)
-            });
-            subjects.sweep_at = (subjects.known.len() * 2).max(64);
-        }
-        subjects.known.entry(subject).or_default().keys.insert(*key);
+        self.subjects(&subject).get_or_add(subject, self.clock.now()).keys.insert(*key);
     }
 
     fn unfile(&self, key: &Key, subject: Option<SubjectTag>) {
@@ -309,27 +313,45 @@ impl Inner {
     }
 
     /// Takes a place among those that may be held, if there is one.
-    fn reserve(&self, shard: &mut Shard, now: Timestamp) -> Result<(), StoreError> {
+    fn reserve(&self) -> bool {
         let take = |held: usize| (held < self.capacity).then_some(held + 1);
-        for steps in [STEPS_ON_CREATE, STEPS_WHEN_FULL] {
-            for _ in 0..steps {
-                self.step(shard, now);
-            }
-            if self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-                return Ok(());
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Sweeps some slots of every shard. To be called without a shard's lock.
+    fn make_room(&self, now: Timestamp) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            for _ in 0..STEPS_WHEN_FULL.min(shard.slots.len()) {
+                self.step(&mut shard, now);
             }
         }
-        self.counters.refused.fetch_add(1, Ordering::Relaxed);
-        Err(StoreError::Full { capacity: self.capacity })
     }
 
     fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let now = self.clock.now();
+        if let Some(created) = self.try_create(key, record, now) {
+            return Ok(created);
+        }
+        self.make_room(now);
+        self.try_create(key, record, now).ok_or_else(|| {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            StoreError::Full { capacity: self.capacity }
+        })
+    }
+
+    /// `None` if the store is full.
+    fn try_create(&self, key: &Key, record: &Record, now: Timestamp) -> Option<bool> {
         let mut shard = self.shard(key);
         if let Some(taken) = self.live(&mut shard, key, now) {
-            return Ok(taken.version == record.version);
+            return Some(taken.version == record.version);
         }
-        self.reserve(&mut shard, now)?;
+        for _ in 0..STEPS_ON_CREATE {
+            self.step(&mut shard, now);
+        }
+        if !self.reserve() {
+            return None;
+        }
         let entry = Some((*key, record.clone()));
         let slot = if let Some(slot) = shard.free.pop() {
             shard.slots[slot] = entry;
@@ -341,7 +363,7 @@ impl Inner {
         shard.index.insert(*key, slot);
         self.file(key, record.subject);
         self.counters.created.fetch_add(1, Ordering::Relaxed);
-        Ok(true)
+        Some(true)
     }
 
     fn load(&self, key: &Key, lookup: Lookup) -> Option<Found> {
@@ -390,10 +412,11 @@ impl Inner {
     /// The records stay until they expire, or are deleted one by one: their sessions are dead by their epoch, and a
     /// deletion could hit one that signs in again at this moment.
     fn revoke_subject(&self, subject: &SubjectTag) -> u64 {
+        let now = self.clock.now();
         let mut subjects = self.subjects(subject);
-        let known = subjects.known.entry(*subject).or_default();
+        let known = subjects.get_or_add(*subject, now);
         known.epoch += 1;
-        known.revoked_at = self.clock.now();
+        known.revoked_at = now;
         known.epoch
     }
 }
@@ -457,7 +480,9 @@ impl Query for MemoryStore {
             .map(|known| known.keys.iter().copied().collect())
             .unwrap_or_default();
         let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
-        Ok(keys.into_iter().filter_map(|key| Some((key, self.inner.load(&key, lookup)?))).collect())
+        let found = keys.into_iter().filter_map(|key| Some((key, self.inner.load(&key, lookup)?)));
+        // One that changed hands between the two looks is another subject's.
+        Ok(found.filter(|(_, found)| found.record.subject == Some(*subject)).collect())
     }
 
     async fn revoke_subject(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
@@ -482,4 +507,78 @@ impl Query for MemoryStore {
 /// No lock is held while foreign code runs, so a poisoned one holds whole data all the same.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    const ROUNDS: u32 = 100_000;
+
+    fn key(number: u32) -> Key {
+        Key::from_bytes(*SubjectTag::new(&number.to_string()).as_bytes())
+    }
+
+    fn slots(store: &MemoryStore) -> usize {
+        store.inner.shards.iter().map(|shard| lock(shard).slots.len()).sum()
+    }
+
+    fn subjects(store: &MemoryStore) -> usize {
+        store.inner.subjects.iter().map(|subjects| lock(subjects).known.len()).sum()
+    }
+
+    #[test]
+    fn creating_and_deleting_does_not_grow_the_slots() {
+        let store = MemoryStore::new();
+        let record = Record::new(Version::default(), Timestamp::MAX, "x");
+        for number in 0..ROUNDS {
+            assert_eq!(store.inner.create(&key(number), &record), Ok(true));
+            assert!(store.inner.delete(&key(number)));
+        }
+        assert!(slots(&store) <= SHARDS, "{}", slots(&store));
+        assert!(store.inner.shards.iter().all(|shard| lock(shard).index.is_empty()));
+    }
+
+    #[test]
+    fn expired_records_make_way_for_new_ones() {
+        let clock = ManualClock::default();
+        let store = MemoryStore::builder().clock(clock.clone()).build();
+        for number in 0..ROUNDS {
+            clock.advance(Duration::from_millis(1));
+            // A thousand are alive at any time.
+            let record = Record::new(Version::default(), clock.now() + Duration::from_secs(1), "x");
+            assert_eq!(store.inner.create(&key(number), &record), Ok(true));
+        }
+        assert!(slots(&store) < 3000, "{}", slots(&store));
+    }
+
+    #[test]
+    fn subjects_that_come_and_go_leave_nothing() {
+        let store = MemoryStore::new();
+        let mut record = Record::new(Version::default(), Timestamp::MAX, "x");
+        for number in 0..ROUNDS {
+            record.subject = Some(SubjectTag::new(&number.to_string()));
+            assert_eq!(store.inner.create(&key(0), &record), Ok(true));
+            assert!(store.inner.delete(&key(0)));
+        }
+        assert_eq!(subjects(&store), 0);
+    }
+
+    #[test]
+    fn epochs_are_kept_for_an_hour_and_not_for_ever() {
+        let clock = ManualClock::default();
+        let store = MemoryStore::builder().clock(clock.clone()).build();
+        let first = SubjectTag::new("first");
+        store.inner.revoke_subject(&first);
+        for number in 0..ROUNDS {
+            clock.advance(Duration::from_secs(1));
+            store.inner.revoke_subject(&SubjectTag::new(&number.to_string()));
+            if number < 3000 {
+                assert_eq!(store.inner.epoch(Some(first)), 1);
+            }
+        }
+        assert!(subjects(&store) < 4 * 3600 + 2 * 64 * SHARDS, "{}", subjects(&store));
+        assert_eq!(store.inner.epoch(Some(first)), 0);
+    }
 }

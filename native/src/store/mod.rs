@@ -169,6 +169,7 @@ pub struct Batch {
 }
 
 /// A store that can be asked about all its records.
+#[allow(clippy::len_without_is_empty, reason = "providers offer `is_empty`; stores needn't")]
 pub trait Query: Store {
     /// A part of all records: from the start (`cursor` 0), or from [`Batch::next`] on. A record that is there during the whole scan
     /// is found, at least once; one that comes or goes may be.

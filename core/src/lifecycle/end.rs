@@ -1,0 +1,94 @@
+//! What the client is told: when a token is due, what it holds; and how a session ends.
+
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{Error, Rejection},
+    flash::{Flash, Messages},
+    id::SubjectTag,
+    json::to_json,
+    session::{Session, SessionData, State},
+    time::{Expiry, Timestamp},
+    token::{Kind, Plaintext},
+};
+
+/// Tokens, epochs, ends.
+impl<T: SessionData> Session<T> {
+    /// Ends the session for this request: its data is dropped, nothing will be stored.
+    pub fn mark_destroyed(&mut self) {
+        self.data = T::default();
+        self.flash = Flash::default();
+        self.facts.subject = None;
+        self.facts.authenticated_at = None;
+        self.base = None;
+        self.unconfirmed = None;
+        self.state = State::Destroyed;
+    }
+
+    /// Notes that the session was ended elsewhere: this request goes on anonymously, with nothing of it.
+    pub fn mark_ended(&mut self, expiry: &Expiry, now: Timestamp, rejection: Rejection) {
+        // The request's client stays the same: what it begins now is bound to it.
+        let client = self.client.take();
+        *self = Self { client, ..Self::anonymous(expiry, now, Some(rejection)) };
+    }
+
+    /// Whether the client needs a new token, and when it is to expire: after a rotation, when the key ring's sealing key is newer, and
+    /// when the session was extended by at least a tenth of the idle timeout.
+    #[must_use]
+    pub fn token_due(&self, expiry: &Expiry) -> bool {
+        self.state == State::Active
+            && self.token_expires_at.is_none_or(|told| {
+                let gain = self.expires_at.since(told);
+                gain >= expiry.idle() / 10 || (self.expires_at == self.facts.absolute_end && !gain.is_zero())
+            })
+    }
+
+    /// Makes the next commit give the client a new token: the old one was sealed with a key that is on its way out.
+    pub const fn renew_token(&mut self) {
+        self.token_expires_at = None;
+    }
+
+    /// Notes the token that was sent.
+    pub const fn token_sent(&mut self) {
+        self.token_expires_at = Some(self.expires_at);
+    }
+
+    /// Extends the session.
+    pub fn extend_to(&mut self, expires_at: Timestamp) {
+        self.expires_at = self.expires_at.max(expires_at).min(self.facts.absolute_end);
+    }
+
+    /// The subject whose epoch is to be read before the next commit: that of a new authentication.
+    #[must_use]
+    pub fn authenticating(&self) -> Option<SubjectTag> {
+        if self.authenticated_now { self.subject().map(SubjectTag::new) } else { None }
+    }
+
+    /// The subject's epoch at which the session was authenticated: when the subject's sessions are revoked, the epoch moves on.
+    #[must_use]
+    pub const fn epoch(&self) -> Option<u64> {
+        self.facts.epoch
+    }
+
+    /// Notes the subject's epoch.
+    pub const fn set_epoch(&mut self, epoch: u64) {
+        self.facts.epoch = Some(epoch);
+    }
+
+    /// The whole session as the payload of a cookie-held token, once it was accepted or loaded.
+    #[must_use]
+    pub fn cookie_payload(&self) -> Option<Plaintext> {
+        self.base.as_ref().map(|base| Plaintext::from(base.payload.as_bytes()))
+    }
+
+    /// The payload of a reference token, once the session is stored.
+    ///
+    /// # Errors
+    /// None in practice: the payload has no data of the application.
+    pub fn reference_payload(&self) -> Result<Option<Plaintext>, Error> {
+        let Some(id) = &self.facts.id else { return Ok(None) };
+        let no_flash = Messages::default();
+        let meta = self.facts.meta(id, &no_flash, Kind::Reference);
+        Ok(Some(Plaintext::from(&Zeroizing::new(to_json(&meta)?)[..])))
+    }
+}

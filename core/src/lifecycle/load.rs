@@ -1,0 +1,165 @@
+//! How sessions come to be: of nothing, of a cookie-held token, of a record.
+
+use alloc::{borrow::Cow, vec::Vec};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    binding::{Client, ClientBinding},
+    crypto::KeyRing,
+    error::{Error, Rejection, Unreadable},
+    flash::{Flash, Messages},
+    id::SessionId,
+    json::{Object, read_data},
+    payload::{Parsed, Payload, Reference},
+    record::Version,
+    session::{Base, Facts, OwnedClient, Session, SessionData, State},
+    time::{Expiry, Timestamp},
+    token::Opened,
+};
+
+/// How sessions come to be.
+impl<T: SessionData> Session<T> {
+    /// The session of a visitor who has none, or whose token was refused. It is stored when something is written to it.
+    #[must_use]
+    pub fn anonymous(expiry: &Expiry, now: Timestamp, rejection: Option<Rejection>) -> Self {
+        let absolute_end = expiry.absolute_end(now);
+        Self {
+            facts: Facts {
+                id: None,
+                created_at: now,
+                absolute_end,
+                rotation: 0,
+                version: Version::default(),
+                subject: None,
+                authenticated_at: None,
+                epoch: None,
+                binding: None,
+            },
+            expires_at: expiry.expires_at(now, absolute_end),
+            token_expires_at: None,
+            data: T::default(),
+            flash: Flash::default(),
+            state: State::Anonymous(rejection),
+            changes: 0,
+            renewals: 0,
+            data_touched: false,
+            replaced: false,
+            renew: false,
+            authenticated_now: false,
+            wanted: false,
+            base: None,
+            unconfirmed: None,
+            client: None,
+        }
+    }
+
+    /// Makes the next commit store the session, whether anything was written to it or not.
+    #[must_use]
+    pub const fn wanted(mut self) -> Self {
+        self.wanted = true;
+        self
+    }
+
+    /// The session that a cookie-held token carries.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if the authentic payload doesn't fit `T`.
+    pub fn from_cookie(opened: Opened) -> Result<Self, Error> {
+        let expires_at = opened.expires_at();
+        let (payload, (facts, flash)) = Payload::read(opened.into_payload(), |parsed| {
+            let id = parsed.sid.take().ok_or(Error::Unreadable(Unreadable::Payload))?;
+            let version = Version { counter: parsed.ver, nonce: 0 };
+            Ok((Facts::of(parsed, id, version), core::mem::take(&mut parsed.flash)))
+        })?;
+        Self::active(facts, flash, payload, expires_at)
+    }
+
+    /// The session that a reference token names, from its record.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with [`Rejection::Superseded`] or [`Rejection::Revoked`] if token and record don't agree;
+    /// [`Error::Unreadable`] if the record is another session's or doesn't fit `T`.
+    pub fn from_record(
+        reference: &Reference,
+        version: Version,
+        expires_at: Timestamp,
+        payload: Zeroizing<Vec<u8>>,
+    ) -> Result<Self, Error> {
+        let (payload, (facts, flash)) = Payload::read(payload, |parsed| {
+            if parsed.key != Some(reference.key()) {
+                return Err(Error::Unreadable(Unreadable::OtherSession));
+            }
+            if parsed.rot != reference.rotation {
+                return Err(Rejection::Superseded.into());
+            }
+            if parsed.sub.as_deref() != reference.subject() {
+                return Err(Rejection::Revoked.into());
+            }
+            let facts = Facts::of(parsed, reference.id.clone(), version);
+            Ok((facts, core::mem::take(&mut parsed.flash)))
+        })?;
+        let mut session = Self::active(facts, flash, payload, expires_at)?;
+        session.token_expires_at = Some(reference.expires_at);
+        Ok(session)
+    }
+
+    fn active(facts: Facts, flash: Messages, payload: Payload, expires_at: Timestamp) -> Result<Self, Error> {
+        let data = read_data(payload.data())?;
+        Ok(Self {
+            facts,
+            expires_at,
+            token_expires_at: Some(expires_at),
+            data,
+            flash: Flash::arrived(flash.clone()),
+            state: State::Active,
+            changes: 0,
+            renewals: 0,
+            data_touched: false,
+            replaced: false,
+            renew: false,
+            authenticated_now: false,
+            wanted: false,
+            base: Some(Base { payload, flash }),
+            unconfirmed: None,
+            client: None,
+        })
+    }
+
+    /// Checks the client of this request against the one the session is bound to, and binds a session that isn't bound yet, or was
+    /// under an older key, with its next save.
+    ///
+    /// # Errors
+    /// [`Rejection::BoundElsewhere`].
+    pub fn bind(
+        &mut self,
+        policy: &ClientBinding,
+        ring: &KeyRing,
+        client: &Client<'_>,
+    ) -> Result<(), Rejection> {
+        if let (Some(id), Some(kept)) = (&self.facts.id, &self.facts.binding) {
+            policy.check(ring, id, kept, client)?;
+            if kept.key_id != ring.sealing_key_id() {
+                self.facts.binding = None;
+            }
+        }
+        self.client = Some(OwnedClient::of(client));
+        Ok(())
+    }
+}
+
+impl Facts {
+    fn of(parsed: &mut Parsed<'_>, id: SessionId, version: Version) -> Self {
+        Self {
+            id: Some(id),
+            created_at: parsed.iat,
+            absolute_end: parsed.abs,
+            rotation: parsed.rot,
+            version,
+            subject: parsed.sub.take().map(Cow::into_owned),
+            authenticated_at: parsed.auth,
+            epoch: parsed.epoch,
+            binding: parsed.bind.take().map(|Object(bind)| bind),
+        }
+    }
+}

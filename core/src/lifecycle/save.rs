@@ -1,0 +1,276 @@
+//! How sessions are saved: drafted, accepted, merged on conflict.
+
+use alloc::{borrow::Cow, vec::Vec};
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{CommitContext, Draft};
+use crate::{
+    error::{Error, Rejection, Unreadable},
+    flash::Messages,
+    id::SessionId,
+    json::{MOST_NESTED, nesting, parse, read_data, to_json, to_value},
+    merge::merge,
+    payload::{Meta, Parsed, Payload},
+    record::Version,
+    session::{Base, Facts, Session, SessionData, State},
+    time::Timestamp,
+    token::Kind,
+};
+
+/// How sessions are saved.
+impl<T: SessionData> Session<T> {
+    /// What has to be written, if anything has.
+    ///
+    /// # Errors
+    /// [`Error::Serialize`], [`Error::Random`]; the session is as it was.
+    pub fn draft(&self, context: &CommitContext<'_>) -> Result<Option<Draft>, Error> {
+        if self.state == State::Destroyed {
+            return Ok(None);
+        }
+        // The same save again, by its version: if it was written after all, the store knows it.
+        if let Some(draft) = &self.unconfirmed
+            && draft.changes == self.changes
+            && draft.flash == self.flash.pending()
+        {
+            return Ok(Some((**draft).clone()));
+        }
+        let created = self.is_new();
+        let data = match (self.replaced, self.data_touched) {
+            (true, _) => Some(to_json(&self.data)?),
+            (false, true) => self.changed_data()?,
+            (false, false) => None,
+        };
+        let flash_changed = match &self.base {
+            // The common case, without making the list.
+            _ if self.flash.nothing_pending() => {
+                self.base.as_ref().is_some_and(|base| !base.flash.is_empty())
+            }
+            base => base.as_ref().is_none_or(|base| self.flash.pending() != base.flash),
+        };
+        let bound = context.binding.is_some() && self.facts.binding.is_none() && self.client.is_some();
+        let wanted = self.wanted && created;
+        if !(data.is_some() || flash_changed || self.renew || wanted || (bound && !created)) {
+            return Ok(None);
+        }
+
+        let mut facts = self.facts.clone();
+        let id = match &facts.id {
+            Some(id) => id.clone(),
+            None => SessionId::generate(context.random)?,
+        };
+        facts.version = facts.version.next(context.random)?;
+        let rotated = self.renew && !created;
+        facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
+        if self.authenticated_now {
+            facts.authenticated_at = Some(context.now);
+            // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4 §2.2.3): who signs in gets all of it.
+            facts.absolute_end = context.expiry.absolute_end(context.now);
+        }
+        if let (true, Some(policy), Some(client)) = (bound, context.binding, &self.client) {
+            facts.binding = Some(policy.fingerprint(context.ring, &id, &client.borrow()));
+        }
+        let data = match data {
+            Some(data) if nesting(&data) > MOST_NESTED => {
+                return Err(Error::Serialize(
+                    "it is nested more than 127 deep, and could not be read again".into(),
+                ));
+            }
+            Some(data) => Cow::Owned(data),
+            None => self.base_data()?,
+        };
+        let flash = self.flash.pending();
+        let payload = Payload::compose(&facts.meta(&id, &flash, context.kind), &data)?;
+        let key = id.key();
+        facts.id = Some(id);
+        let expires_at = if created || context.expiry.is_sliding() {
+            context.expiry.expires_at(context.now, facts.absolute_end)
+        } else {
+            self.expires_at
+        };
+        Ok(Some(Draft {
+            key,
+            facts,
+            payload,
+            flash,
+            expires_at,
+            created,
+            rotated,
+            changes: self.changes,
+            renewals: self.renewals,
+        }))
+    }
+
+    /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
+    pub fn accept(&mut self, draft: Draft) {
+        if self.state == State::Destroyed {
+            return;
+        }
+        if draft.created || draft.rotated {
+            self.token_expires_at = None;
+        }
+        self.state = State::Active;
+        self.expires_at = draft.expires_at;
+        self.base = Some(Base { payload: draft.payload, flash: draft.flash });
+        self.unconfirmed = None;
+        self.wanted = false;
+        if self.changes == draft.changes {
+            self.data_touched = false;
+            self.replaced = false;
+        }
+        if self.renewals == draft.renewals {
+            self.facts = draft.facts;
+            self.renew = false;
+            self.authenticated_now = false;
+        } else {
+            let subject = self.facts.subject.take();
+            self.facts = Facts { subject, ..draft.facts };
+        }
+    }
+
+    /// Notes that a store failed while a draft was being written: it may have been. The next try finds out.
+    pub fn keep_unconfirmed(&mut self, draft: Draft) {
+        if self.state != State::Destroyed {
+            self.unconfirmed = Some(draft.into());
+        }
+    }
+
+    /// After a conflict: puts the changes of this request on top of what the store holds now. Then the next draft is one of the
+    /// merged session.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with [`Rejection::Superseded`] if the session was rotated or given to another subject meanwhile: what
+    /// this request wanted to write was meant for the session before, and is dropped.
+    /// [`Error::Unreadable`] if the record or the merged data doesn't fit.
+    pub fn rebase(
+        &mut self,
+        version: Version,
+        expires_at: Timestamp,
+        theirs: Zeroizing<Vec<u8>>,
+    ) -> Result<(), Error> {
+        if let Some(draft) = self.unconfirmed.take_if(|draft| draft.version() == version) {
+            // It's our own: an earlier try was written, and its answer was lost.
+            self.accept(*draft);
+            self.expires_at = self.expires_at.max(expires_at);
+            return Ok(());
+        }
+        let (theirs, flash) = self.same_session(theirs)?;
+        if self.replaced {
+            self.based_on(version, expires_at, theirs, flash);
+            return Ok(());
+        }
+        if self.data_touched {
+            let merged = merge(&self.base_value()?, &to_value(&self.data)?, parse(theirs.data())?);
+            self.data = serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))?;
+        } else {
+            self.data = read_data(theirs.data())?;
+        }
+        let base_flash = self.base.as_ref().map(|base| base.flash.clone()).unwrap_or_default();
+        self.flash.rebase(&base_flash, &flash);
+        self.based_on(version, expires_at, theirs, flash);
+        Ok(())
+    }
+
+    /// Before an exact update is tried again: forgets what this request made of the data and takes what the store holds now.
+    ///
+    /// # Errors
+    /// As [`Session::rebase`].
+    pub fn reload(
+        &mut self,
+        version: Version,
+        expires_at: Timestamp,
+        theirs: Zeroizing<Vec<u8>>,
+    ) -> Result<(), Error> {
+        self.data_touched = false;
+        if self.replaced {
+            self.data = T::default();
+        }
+        self.rebase(version, expires_at, theirs)
+    }
+
+    /// Undoes what was done to the data since it was loaded or last saved: an exact update that failed has changed nothing.
+    ///
+    /// # Errors
+    /// None in practice: what is read was read before.
+    pub fn undo_data(&mut self) -> Result<(), Error> {
+        self.data = read_data(&self.base_data()?)?;
+        self.data_touched = false;
+        self.changes += 1;
+        self.unconfirmed = None;
+        Ok(())
+    }
+
+    fn based_on(&mut self, version: Version, expires_at: Timestamp, payload: Payload, flash: Messages) {
+        self.facts.version = version;
+        self.expires_at = self.expires_at.max(expires_at);
+        self.base = Some(Base { payload, flash });
+        self.unconfirmed = None;
+    }
+
+    /// Checks that a record is that of this session, and of the same rotation and subject as what this request loaded.
+    fn same_session(&self, theirs: Zeroizing<Vec<u8>>) -> Result<(Payload, Messages), Error> {
+        let base = self.base.as_ref().map(|base| Parsed::of(base.payload.as_bytes())).transpose()?;
+        Payload::read(theirs, |parsed| {
+            if parsed.key != self.key() {
+                return Err(Error::Unreadable(Unreadable::OtherSession));
+            }
+            if base.is_none_or(|base| base.rot != parsed.rot || base.sub != parsed.sub) {
+                return Err(Rejection::Superseded.into());
+            }
+            Ok(core::mem::take(&mut parsed.flash))
+        })
+    }
+
+    /// The data as JSON if it differs from what was loaded: compared as bytes first, then as trees (a map may have been written in
+    /// another order).
+    fn changed_data(&self) -> Result<Option<Vec<u8>>, Error> {
+        let mine = to_json(&self.data)?;
+        let before = self.base_data()?;
+        if mine == *before {
+            return Ok(None);
+        }
+        // Fields that this program doesn't know: what it would have written of what it read lacks them.
+        let known = to_json(&read_data::<T>(&before)?)?;
+        if known == *before && mine.len() != before.len() {
+            return Ok(Some(mine));
+        }
+        // From the data, not from its text: a tree refuses an integer beyond 64 bits, which reading would round.
+        let (before, mine) = (parse(&before)?, to_value(&self.data)?);
+        let merged = merge(&parse(&known)?, &mine, before.clone());
+        if merged == before { Ok(None) } else { to_json(&merged).map(Some) }
+    }
+
+    /// The data as it was loaded; that of a new session is the type's default.
+    fn base_data(&self) -> Result<Cow<'_, [u8]>, Error> {
+        match &self.base {
+            Some(base) => Ok(Cow::Borrowed(base.payload.data())),
+            None => to_json(&T::default()).map(Cow::Owned),
+        }
+    }
+
+    /// What this program would have written of the data as it was loaded.
+    fn base_value(&self) -> Result<Value, Error> {
+        to_value(&read_data::<T>(&self.base_data()?)?)
+    }
+}
+
+impl Facts {
+    pub(super) fn meta<'a>(&'a self, id: &'a SessionId, flash: &'a Messages, kind: Kind) -> Meta<'a> {
+        let record = kind == Kind::Record;
+        let held = kind != Kind::Reference;
+        Meta {
+            sid: (!record).then_some(id),
+            key: record.then(|| id.key()),
+            rot: self.rotation,
+            iat: self.created_at,
+            abs: self.absolute_end,
+            ver: (!record).then_some(self.version.counter),
+            sub: self.subject.as_deref(),
+            auth: self.authenticated_at,
+            epoch: self.epoch.filter(|_| held),
+            bind: self.binding.as_ref().filter(|_| held),
+            flash,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The provider: makes, loads, saves and ends sessions.
+
+mod save;
+mod shared;
+
+use std::sync::Arc;
+
+use session_core::{
+    Client, Config, Error as CoreError, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection, Session,
+    SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
+};
+pub(crate) use shared::Shared;
+
+use crate::{
+    backend::{Backend, CookieHeld, Stored},
+    clock::{Clock, SystemClock},
+    error::Error,
+    event::{Event, EventKind, Listeners},
+    store::{Query, Record, Store},
+};
+
+/// The payload of a record; wiped when dropped.
+pub(crate) type Plain = zeroize::Zeroizing<Vec<u8>>;
+
+/// Makes, loads, saves and ends sessions with data `T`, kept by `B`: in the cookie ([`Sessions::cookie`]) or in a store
+/// ([`Sessions::new`]).
+///
+/// Clones share everything. Nothing in it belongs to one request: every request has its own [`Session`].
+///
+/// A client's cookie is set when its session begins, is rotated or extended, and is removed by [`Sessions::destroy`] alone: a request that
+/// comes with a dead token gets no cookie at all, because the browser may have received a newer one meanwhile.
+///
+/// See the [crate's example](crate).
+pub struct Sessions<T, B> {
+    inner: Arc<Inner<T, B>>,
+}
+
+struct Inner<T, B> {
+    shared: Shared<T>,
+    backend: B,
+}
+
+impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
+    /// Sessions in a store.
+    ///
+    /// # Errors
+    /// [`CoreError::Config`] if the configuration contradicts itself.
+    pub fn new(config: Config, store: S) -> Result<Self, Error> {
+        // Encrypting what doesn't leave the process would only cost time.
+        let away = !S::IN_PROCESS;
+        let codec = RecordCodec::new(&config.keys)
+            .encrypted(config.encrypt_at_rest && away)
+            .deflated_from(config.compress_records_from.filter(|_| away));
+        Self::with_backend(config, Stored { store, codec })
+    }
+
+    pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
+        self.inner.backend.decode(key, record)
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.inner.backend.store
+    }
+}
+
+impl<T: SessionData> Sessions<T, CookieHeld> {
+    /// Sessions in the cookie itself.
+    ///
+    /// # Errors
+    /// [`CoreError::Config`] if the configuration contradicts itself.
+    pub fn cookie(config: Config) -> Result<Self, Error> {
+        Self::with_backend(config, CookieHeld::default())
+    }
+
+    /// Signs a subject out everywhere, as far as this process serves it: every token that was authenticated before now is refused here.
+    /// See [`CookieHeld`] for what other processes know.
+    #[allow(clippy::unused_async, reason = "the same call as with a store")]
+    pub async fn revoke_subject(&self, subject: &str) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        let now = shared.now();
+        // A session authenticated with the old epoch may live that long from now, and not longer.
+        let until = now + shared.config.expiry.absolute();
+        self.inner.backend.revoke_subject(SubjectTag::new(subject), until, now);
+        Ok(())
+    }
+}
+
+impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
+    /// Signs a subject out everywhere: in one step every session of the subject that was authenticated before is dead, on every node.
+    /// To spare the session of this request, [`Session::authenticate`] it anew afterwards and commit.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the sessions may still be alive.
+    pub async fn revoke_subject(&self, subject: &str) -> Result<(), Error> {
+        self.inner.backend.store.revoke_subject(&SubjectTag::new(subject)).await?;
+        Ok(())
+    }
+}
+
+impl<T: SessionData, B: Backend> Sessions<T, B> {
+    fn with_backend(config: Config, backend: B) -> Result<Self, Error> {
+        config.validate()?;
+        let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
+        let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
+        let shared =
+            Shared { config, clock: Arc::new(SystemClock), random, codec, listeners: Listeners::default() };
+        Ok(Self { inner: Arc::new(Inner { shared, backend }) })
+    }
+
+    /// Sets the clock: for tests. A [`MemoryStore`](crate::MemoryStore) has one of its own.
+    ///
+    /// # Panics
+    /// If the provider was cloned before: it is configured first and shared then.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.shared_mut().clock = Arc::new(clock);
+        self
+    }
+
+    /// Adds a listener, which hears of every [`Event`] after it happened. One that panics undoes nothing.
+    ///
+    /// # Panics
+    /// If the provider was cloned before: it is configured first and shared then.
+    #[must_use]
+    pub fn on_event(mut self, listener: impl Fn(&Event<'_, T>) + Send + Sync + 'static) -> Self {
+        self.shared_mut().listeners.add(Box::new(listener));
+        self
+    }
+
+    fn shared_mut(&mut self) -> &mut Shared<T> {
+        let inner = Arc::get_mut(&mut self.inner);
+        &mut inner.expect("configure `Sessions` before it is cloned").shared
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.shared.config
+    }
+
+    /// The time by the provider's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.shared.now()
+    }
+
+    /// A new session, which the next commit stores, whether anything was written to it or not. (What [`Sessions::load`] gives to a visitor without a
+    /// cookie is stored only when something was.)
+    #[must_use]
+    pub fn create(&self) -> Session<T> {
+        self.anonymous(None).wanted()
+    }
+
+    /// A new session as [`Sessions::create`] makes it, bound to a client if the configuration binds sessions.
+    ///
+    /// # Errors
+    /// [`Error::ClientAddressUnknown`].
+    pub fn create_for(&self, client: &Client<'_>) -> Result<Session<T>, Error> {
+        let mut session = self.create();
+        self.bind(&mut session, client)?;
+        Ok(session)
+    }
+
+    /// The session that a request's `Cookie` header field names; an anonymous one if it names none, or none that is alive:
+    /// [`Session::rejection`] says why.
+    ///
+    /// A forged, foreign or expired token costs at most one MAC check, and no store call.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: nothing is known then, and the visitor must not be taken for an anonymous one.
+    /// [`CoreError::Unreadable`] if the session is authentic and its data doesn't fit `T`
+    /// (see [`Config::fail_on_unreadable`]).
+    pub async fn load(
+        &self,
+        cookie_header: impl AsRef<[u8]> + Send,
+        client: &Client<'_>,
+    ) -> Result<Session<T>, Error> {
+        self.load_from([cookie_header.as_ref()], client).await
+    }
+
+    /// As [`Sessions::load`], for a request with any number of `Cookie` header fields (HTTP/2 may split them).
+    ///
+    /// # Errors
+    /// As [`Sessions::load`].
+    pub async fn load_from<'h>(
+        &self,
+        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        client: &Client<'_>,
+    ) -> Result<Session<T>, Error> {
+        let shared = &self.inner.shared;
+        let name = &shared.config.cookie.name;
+        let mut rejection = None;
+        let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
+        for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
+            match self.load_token(token, client).await {
+                Ok(session) => {
+                    shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
+                    return Ok(session);
+                }
+                Err(Error::Core(CoreError::Rejected(reason))) => {
+                    shared.listeners.tell(EventKind::of(reason), None, None);
+                    // What an authentic token was refused for says more than that another one was rubbish.
+                    if rejection.is_none_or(|before: Rejection| !before.is_of_authentic_token()) {
+                        rejection = Some(reason);
+                    }
+                }
+                Err(Error::Core(CoreError::Unreadable(reason))) if !shared.config.fail_on_unreadable => {
+                    tracing::warn!(%reason, "a session can't be read; its client goes on without it");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut session = self.anonymous(rejection);
+        self.bind(&mut session, client)?;
+        Ok(session)
+    }
+
+    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Error> {
+        let shared = &self.inner.shared;
+        let opened = shared.codec.open(token, shared.now()).map_err(CoreError::Rejected)?;
+        let sealed_with = opened.key_id();
+        let mut session = self.inner.backend.load(shared, opened).await?;
+        self.bind(&mut session, client)?;
+        if sealed_with != shared.config.keys.sealing_key_id() {
+            session.renew_token();
+        }
+        Ok(session)
+    }
+
+    fn bind(&self, session: &mut Session<T>, client: &Client<'_>) -> Result<(), Error> {
+        let config = &self.inner.shared.config;
+        let Some(policy) = &config.client_binding else { return Ok(()) };
+        if policy.uses_ip() && client.ip.is_none() {
+            return Err(Error::ClientAddressUnknown);
+        }
+        session.bind(policy, &config.keys, client).map_err(|rejection| CoreError::Rejected(rejection).into())
+    }
+
+    fn anonymous(&self, rejection: Option<Rejection>) -> Session<T> {
+        let shared = &self.inner.shared;
+        Session::anonymous(&shared.config.expiry, shared.now(), rejection)
+    }
+}
+
+impl<T, B> Clone for Sessions<T, B> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}

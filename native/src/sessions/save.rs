@@ -1,0 +1,218 @@
+//! Saving and ending sessions: one write at a time, tried again on what another request stored.
+
+use core::time::Duration;
+use std::sync::Mutex;
+
+use session_core::{Error as CoreError, Random, Rejection, Session, SessionData, SetCookie, State};
+
+use super::{Inner, Sessions, shared::Shared};
+use crate::{
+    backend::{Backend, Cell, Change, Theirs, Written},
+    error::Error,
+    event::EventKind,
+};
+
+impl<T: SessionData, B: Backend> Sessions<T, B> {
+    /// Saves what changed, and gives the `Set-Cookie` value if the client needs one. A session that was not changed costs nothing; an
+    /// anonymous one that nothing was written to is not stored and gets no cookie.
+    ///
+    /// If another request changed the session meanwhile, both changes take effect: they are merged field by field
+    /// ([`merge`](session_core::merge)).
+    ///
+    /// # Errors
+    /// [`CoreError::CookieTooLarge`], [`CoreError::Serialize`], [`Error::Store`], [`Error::Contended`]: nothing was saved, and the session
+    /// is as it was. [`Error::Ended`]: the session was ended or rotated elsewhere, and is now anonymous.
+    pub async fn commit(&self, session: &mut Session<T>) -> Result<Option<SetCookie>, Error> {
+        self.commit_cell(&Mutex::new(session)).await
+    }
+
+    pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let shared = &self.inner.shared;
+        let cookie = match self.write(session, Conflicting::Merge).await? {
+            Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
+            Some(_) => session.with(|session| self.due_cookie(session))?,
+            None => self.refreshed_cookie(session).await?,
+        };
+        if cookie.is_some() {
+            session.with(|session| {
+                session.token_sent();
+                shared.listeners.tell(EventKind::Issued, session.key(), Some(session));
+            });
+        }
+        Ok(cookie)
+    }
+
+    /// A new token for the client of a session that was not changed, if it needs one and is still the client of that session: a token of
+    /// before a rotation must not replace the one after it. If the store can't tell, the token is given: it can't do more than the last.
+    async fn refreshed_cookie(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let Inner { shared, backend } = &*self.inner;
+        if !session.with(|session| session.token_due(&shared.config.expiry)) {
+            return Ok(None);
+        }
+        match backend.confirm(shared, session).await {
+            Ok(()) => session.with(|session| self.due_cookie(session)),
+            Err(Error::Ended(reason)) => {
+                self.ended(session, reason);
+                Ok(None)
+            }
+            // Nothing was changed, and the token that the client has is still good: it is renewed another time.
+            Err(error) => {
+                tracing::warn!(%error, "a token was not renewed");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A new token for the client, if it needs one.
+    fn due_cookie(&self, session: &Session<T>) -> Result<Option<SetCookie>, Error> {
+        let shared = &self.inner.shared;
+        if !session.token_due(&shared.config.expiry) {
+            return Ok(None);
+        }
+        let Some(payload) = B::token_payload(session)? else { return Ok(None) };
+        shared.set_cookie(payload, session.expires_at()).map(Some)
+    }
+
+    /// Reads, changes and writes the data as one step: `change` is called again on newer data if another request came first, so that
+    /// counting is exact. It may be called several times. What was changed before is saved along; the client's
+    /// cookie, if it needs one, comes with the next [`Sessions::commit`].
+    ///
+    /// With sessions in cookies this is as exact as cookies are: two requests that were sent the same cookie both begin with it.
+    ///
+    /// # Errors
+    /// As [`Sessions::commit`]; what `change` did to the data is undone. After [`Error::Store`] nobody knows whether it was saved.
+    pub async fn update<R: Send>(
+        &self,
+        session: &mut Session<T>,
+        mut change: impl FnMut(&mut T) -> R + Send,
+    ) -> Result<R, Error> {
+        let mut result = None;
+        self.update_cell(&Mutex::new(session), &mut |data| result = Some(change(data))).await?;
+        Ok(result.expect("an update that succeeded has run its closure"))
+    }
+
+    pub(crate) async fn update_cell(
+        &self,
+        session: &impl Cell<T>,
+        change: &mut (dyn FnMut(&mut T) + Send),
+    ) -> Result<(), Error> {
+        // What the request changed before is merged; only `change` is done again.
+        self.write(session, Conflicting::Merge).await?;
+        let written = self.write(session, Conflicting::Redo(change)).await;
+        match written {
+            Err(error) if !matches!(error, Error::Ended(_)) => {
+                session.with(Session::undo_data)?;
+                Err(error)
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn write(
+        &self,
+        session: &impl Cell<T>,
+        mut conflicting: Conflicting<'_, T>,
+    ) -> Result<Option<Change>, Error> {
+        let Inner { shared, backend } = &*self.inner;
+        if let Conflicting::Redo(change) = &mut conflicting {
+            session.with(|session| change(session.data_mut()));
+        }
+        for conflicts in 0..MOST_CONFLICTS {
+            let theirs = match backend.write(shared, session).await {
+                Ok(Written::Nothing) => return Ok(None),
+                Ok(Written::Saved(change)) => {
+                    session.with(|session| tell(shared, &change, session));
+                    return Ok(Some(change));
+                }
+                Ok(Written::Conflict(theirs)) => theirs,
+                Err(Error::Ended(reason)) => return Err(self.ended(session, reason)),
+                Err(error) => return Err(error),
+            };
+            match session.with(|session| Self::rebase(session, theirs, &mut conflicting)) {
+                Ok(()) => back_off(conflicts, shared.random()).await?,
+                Err(Error::Core(CoreError::Rejected(reason))) => return Err(self.ended(session, reason)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    fn rebase(
+        session: &mut Session<T>,
+        theirs: Theirs,
+        conflicting: &mut Conflicting<'_, T>,
+    ) -> Result<(), Error> {
+        let Theirs { version, expires_at, payload } = theirs;
+        match conflicting {
+            Conflicting::Merge => session.rebase(version, expires_at, payload)?,
+            Conflicting::Redo(change) => {
+                session.reload(version, expires_at, payload)?;
+                change(session.data_mut());
+            }
+        }
+        Ok(())
+    }
+
+    /// The session is no more: this request goes on without it.
+    fn ended(&self, session: &impl Cell<T>, reason: Rejection) -> Error {
+        let shared = &self.inner.shared;
+        session.with(|session| {
+            let key = session.key();
+            session.mark_ended(&shared.config.expiry, shared.now(), reason);
+            shared.listeners.tell(EventKind::of(reason), key, Some(session));
+        });
+        Error::Ended(reason)
+    }
+
+    /// Ends the session: once this returned, none of its tokens is accepted any more, whatever other requests are doing. Gives the
+    /// `Set-Cookie` value that makes the client forget its token.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the session may still be alive, and nothing about it has changed here: don't tell the user that it has.
+    pub async fn destroy(&self, session: &mut Session<T>) -> Result<Option<SetCookie>, Error> {
+        self.destroy_cell(&Mutex::new(session)).await
+    }
+
+    pub(crate) async fn destroy_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let Inner { shared, backend } = &*self.inner;
+        if session.with(|session| session.state()) != State::Active {
+            session.with(Session::mark_destroyed);
+            return Ok(None);
+        }
+        backend.destroy(shared, session).await?;
+        session.with(|session| {
+            session.mark_destroyed();
+            shared.listeners.tell(EventKind::Destroyed, session.key(), Some(session));
+        });
+        Ok(Some(shared.config.cookie.remove()))
+    }
+}
+
+/// How often a save is tried again after another one came first.
+const MOST_CONFLICTS: u32 = 64;
+
+/// What to do when another save came first.
+enum Conflicting<'a, T> {
+    /// Put this request's changes on top of it.
+    Merge,
+    /// Do this again on what it stored.
+    Redo(&'a mut (dyn FnMut(&mut T) + Send)),
+}
+
+/// Waits a random time before the next try, from the third on, so that requests that collide don't collide again.
+async fn back_off(conflicts: u32, random: &dyn Random) -> Result<(), Error> {
+    let Some(exponent) = conflicts.checked_sub(1) else { return Ok(()) };
+    let mut dice = [0; 4];
+    random.fill(&mut dice)?;
+    let most = 1_000_u32 << exponent.min(5);
+    tokio::time::sleep(Duration::from_micros((u32::from_le_bytes(dice) % most).into())).await;
+    Ok(())
+}
+
+fn tell<T: SessionData>(shared: &Shared<T>, change: &Change, session: &Session<T>) {
+    let kind = if change.started { EventKind::Started } else { EventKind::Saved };
+    shared.listeners.tell(kind, session.key(), Some(session));
+    if change.rotated {
+        shared.listeners.tell(EventKind::Regenerated, session.key(), Some(session));
+    }
+}

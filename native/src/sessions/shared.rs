@@ -1,0 +1,45 @@
+//! What both backends need of a provider.
+
+use std::sync::Arc;
+
+use session_core::{
+    Config, Kind, Plaintext, Random, SetCookie, Timestamp, TokenCodec, lifecycle::CommitContext,
+};
+
+use crate::{clock::Clock, error::Error, event::Listeners};
+
+/// The configuration and what was made of it.
+pub struct Shared<T> {
+    pub(crate) config: Config,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) codec: TokenCodec,
+    pub(super) listeners: Listeners<T>,
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.random
+    }
+
+    pub(crate) fn commit_context(&self, kind: Kind) -> CommitContext<'_> {
+        CommitContext {
+            now: self.now(),
+            expiry: &self.config.expiry,
+            ring: &self.config.keys,
+            binding: self.config.client_binding.as_ref(),
+            random: self.random(),
+            kind,
+        }
+    }
+
+    pub(crate) fn set_cookie(&self, payload: Plaintext, expires_at: Timestamp) -> Result<SetCookie, Error> {
+        let deflate = self.config.compress_cookies;
+        let token = self.codec.seal(payload, expires_at, deflate, self.random())?;
+        Ok(self.config.cookie.set(&token, expires_at.since(self.now()))?)
+    }
+}

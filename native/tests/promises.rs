@@ -1,0 +1,628 @@
+//! What sessions in a store promise when the store fails, when time passes, when keys change, and to visitors who make tokens up.
+
+mod support;
+
+use core::{net::IpAddr, time::Duration};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde::{Deserialize, Serialize};
+use session_core::{Kind, RandomError, TokenCodec};
+use session_native::{
+    Client, ClientBinding, Clock as _, Config, CoreError, Error, Key, KeyRing, OsRandom, Random, Rejection,
+    Secret, SessionData, Sessions, State, Store as _, StoreError, Version,
+    store::{Lookup, Record, Saved},
+};
+use support::{
+    Data, World, config, cookie_of,
+    store::{Fault, Op},
+};
+
+// Row 10, P6.
+#[tokio::test]
+async fn a_destroy_that_failed_says_so_and_leaves_the_session() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let mut session = world.load(&cookie).await.unwrap();
+    world.stage.fail(Op::Delete, Fault::Before);
+    assert!(matches!(world.sessions.destroy(&mut session).await, Err(Error::Store(_))));
+    assert_eq!((session.state(), session.subject()), (State::Active, Some("ada")));
+    assert_eq!(world.commit(&mut session).await.unwrap(), None, "the cookie is left alone");
+    assert_eq!(world.load(&cookie).await.unwrap().subject(), Some("ada"));
+    assert!(world.sessions.destroy(&mut session).await.unwrap().is_some());
+    assert_eq!(world.load(&cookie).await.unwrap().rejection(), Some(Rejection::Revoked));
+}
+
+// Row 10, P6.
+#[tokio::test]
+async fn a_destroy_whose_answer_was_lost_can_be_tried_again() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let mut session = world.load(&cookie).await.unwrap();
+    world.stage.fail(Op::Delete, Fault::After);
+    assert!(matches!(world.sessions.destroy(&mut session).await, Err(Error::Store(_))));
+    assert!(world.sessions.destroy(&mut session).await.unwrap().is_some());
+    assert_eq!(session.state(), State::Destroyed);
+    assert_eq!(world.load(&cookie).await.unwrap().state(), State::Anonymous(Some(Rejection::Revoked)));
+}
+
+// Row 38, P6.
+#[tokio::test]
+async fn a_store_that_is_down_makes_nobody_anonymous() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    world.stage.down(true);
+    let error = world.load(&cookie).await.unwrap_err();
+    assert!(matches!(error, Error::Store(StoreError::Unavailable { .. })) && error.is_unavailable());
+    assert!(world.sessions.revoke_subject("ada").await.is_err());
+    assert!(world.sessions.revoke(&Key::from_bytes([0; 16])).await.is_err());
+    assert!(world.sessions.by_subject("ada").await.is_err());
+    assert!(world.sessions.count(|_| true).await.is_err());
+    // Who has no token is a visitor all the same.
+    assert_eq!(world.load("").await.unwrap().state(), State::Anonymous(None));
+    world.stage.down(false);
+    assert_eq!(world.load(&cookie).await.unwrap().subject(), Some("ada"));
+}
+
+/// All ways a save can fail, for all kinds of saves: the second commit does what the first should have done, once.
+#[tokio::test]
+async fn a_commit_that_failed_can_be_made_again_and_is_applied_once() {
+    for fault in [Fault::Before, Fault::After] {
+        // A new session.
+        let world = World::new();
+        let mut session = world.sessions.create();
+        session.data_mut().visits = 1;
+        session.authenticate("ada");
+        world.stage.fail(Op::Create, fault);
+        assert!(matches!(world.commit(&mut session).await, Err(Error::Store(_))), "{fault:?}");
+        assert!(session.is_new());
+        let cookie = world.commit(&mut session).await.unwrap().expect("a new session has a cookie");
+        assert_eq!(world.data(&cookie).await.visits, 1);
+        assert_eq!(world.sessions.by_subject("ada").await.unwrap().len(), 1, "{fault:?}: stored once");
+
+        // A change.
+        let mut session = world.load(&cookie).await.unwrap();
+        session.data_mut().visits += 1;
+        session.flash_mut().set_notice("saved");
+        world.stage.fail(Op::Save, fault);
+        assert!(matches!(world.commit(&mut session).await, Err(Error::Store(_))), "{fault:?}");
+        let version = session.version().counter;
+        assert_eq!(world.commit(&mut session).await.unwrap(), None);
+        assert_eq!(session.version().counter, version + 1, "{fault:?}: saved once");
+        assert_eq!(world.data(&cookie).await.visits, 2);
+
+        // A rotation, without and with another change before the second try.
+        for more in [false, true] {
+            let cookie = world.sign_in("bob").await;
+            let mut session = world.load(&cookie).await.unwrap();
+            session.authenticate("bob");
+            world.stage.fail(Op::Save, fault);
+            assert!(matches!(world.commit(&mut session).await, Err(Error::Store(_))), "{fault:?}");
+            if more {
+                session.data_mut().fields.a = 1;
+            }
+            let rotated = world.commit(&mut session).await.unwrap().expect("a rotation has a cookie");
+            assert_eq!(session.rotation(), 1, "{fault:?}: rotated once");
+            assert_eq!(world.data(&rotated).await.fields.a, u64::from(more));
+            assert_eq!(world.load(&cookie).await.unwrap().rejection(), Some(Rejection::Superseded));
+        }
+        assert!(world.stage.all_failed());
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_failed_changed_nothing_and_counts_once_when_made_again() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let mut session = world.load(&cookie).await.unwrap();
+    world.stage.fail(Op::Save, Fault::Before);
+    let failed = world.sessions.update(&mut session, |data| data.visits += 1).await;
+    assert!(matches!(failed, Err(Error::Store(_))));
+    assert_eq!(session.data().visits, 0);
+    assert_eq!(
+        world
+            .sessions
+            .update(&mut session, |data| {
+                data.visits += 1;
+                data.visits
+            })
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(world.data(&cookie).await.visits, 1);
+
+    // One whose answer was lost may have been applied; what is saved later doesn't take it back.
+    world.stage.fail(Op::Save, Fault::After);
+    assert!(world.sessions.update(&mut session, |data| data.visits += 1).await.is_err());
+    session.data_mut().fields.a = 1;
+    world.commit(&mut session).await.unwrap();
+    let data = world.data(&cookie).await;
+    assert_eq!((data.visits, data.fields.a), (2, 1));
+}
+
+// Row 15: P2 at scale.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_writers_count_to_1200() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let writers = (0..8).map(|_| {
+        let (world, cookie) = (world.clone(), cookie.clone());
+        tokio::spawn(async move {
+            let mut session = world.load(&cookie).await.unwrap();
+            for _ in 0..150 {
+                world.sessions.update(&mut session, |data| data.visits += 1).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(world.data(&cookie).await.visits, 1200);
+}
+
+// Row 15: two concurrent requests that set different keys, one of them lost, is the peers' fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_writers_of_different_fields_lose_none() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let writers = (0..8).map(|field| {
+        let (world, cookie) = (world.clone(), cookie.clone());
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let mut session = world.load(&cookie).await.unwrap();
+                *session.data_mut().fields.get_mut(field) += 1;
+                world.commit(&mut session).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    let mut data = world.data(&cookie).await;
+    assert_eq!(core::array::from_fn::<u64, 8, _>(|field| *data.fields.get_mut(field)), [50; 8]);
+}
+
+// Row 37.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ten_thousand_interleaved_requests_each_sees_its_own() {
+    let world = World::new();
+    let mut users = Vec::new();
+    for number in 0..10 {
+        let name = number.to_string();
+        users.push((world.sign_in(&name).await, name));
+    }
+    let tasks = users.into_iter().map(|(cookie, name)| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            for request in 0..1000 {
+                let mut session = world.load(&cookie).await.unwrap();
+                assert_eq!((session.subject(), session.data().visits), (Some(&*name), request));
+                session.data_mut().visits += 1;
+                world.commit(&mut session).await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+// Row 2: strict mode.
+#[tokio::test]
+async fn a_thousand_invented_tokens_create_nothing() {
+    let world = World::new();
+    let codec = TokenCodec::new(&config().keys, Kind::Reference, &config().cookie.name);
+    let stranger = KeyRing::new(&Secret::generate(&OsRandom).unwrap());
+    let forger = TokenCodec::new(&stranger, Kind::Reference, &config().cookie.name);
+    let until = world.clock.now() + Duration::from_secs(60);
+    for number in 0..1000_u32 {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        let id = serde_json::to_value(Key::from_bytes(bytes)).unwrap();
+        let payload = serde_json::json!({"sid": id, "rot": 0, "iat": 0, "abs": until, "ver": 1}).to_string();
+        let [ours, theirs] =
+            [&codec, &forger].map(|codec| codec.seal((&payload).into(), until, false, &OsRandom).unwrap());
+        let uuid = format!("00000000-0000-4000-8000-{number:012}");
+        // With our own key, even, an id that was never stored is not adopted.
+        for (token, calls) in [(ours.as_str(), 1), (&theirs, 0), (&uuid, 0), ("", 0), (&"A".repeat(9000), 0)]
+        {
+            let before = world.stage.calls();
+            let mut session = world.load(&format!("session={token}")).await.unwrap();
+            assert!(session.is_new());
+            assert_eq!(world.commit(&mut session).await.unwrap(), None);
+            assert_eq!(world.stage.calls() - before, calls, "store calls for {token}");
+            if number == 0 && !token.is_empty() {
+                // What it begins has an id of its own.
+                session.data_mut().visits = 1;
+                let cookie = world.commit(&mut session).await.unwrap().expect("a new session");
+                assert_ne!(session.key(), Some(Key::from_bytes(bytes)));
+                assert!(!cookie.contains(token));
+                world.sessions.destroy(&mut session).await.unwrap();
+            }
+        }
+    }
+    assert!(world.sessions.is_empty().await.unwrap());
+}
+
+// Row 3.
+#[tokio::test]
+async fn ten_thousand_anonymous_requests_leave_nothing() {
+    let world = World::new();
+    for _ in 0..10_000 {
+        let mut session = world.load("other=1").await.unwrap();
+        let _ = (session.data().visits, session.flash().notice());
+        // A value that is equal to what was there is no change.
+        session.data_mut().visits = 0;
+        assert_eq!(world.commit(&mut session).await.unwrap(), None);
+        assert_eq!(world.sessions.destroy(&mut session).await.unwrap(), None, "nor does a logout");
+    }
+    assert_eq!((world.stage.calls(), world.memory.stats().sessions), (0, 0));
+}
+
+// Row 9.
+#[tokio::test]
+async fn a_session_that_is_used_ends_at_its_absolute_end_and_not_a_second_later() {
+    let world = World::new();
+    let begin = world.clock.now();
+    let mut cookie = world.sign_in("ada").await;
+    let (idle, absolute) = (config().expiry.idle(), config().expiry.absolute());
+    let end = begin + absolute;
+    while end.since(world.clock.now()) > idle / 2 {
+        world.clock.advance(idle / 2);
+        let mut session = world.load(&cookie).await.unwrap();
+        assert_eq!(session.state(), State::Active, "after {:?}", world.clock.now().since(begin));
+        assert!(session.expires_at() <= end);
+        cookie = world.commit(&mut session).await.unwrap().unwrap_or(cookie);
+        let key = session.key().unwrap();
+        let record = world.memory.load(&key, Lookup::default()).await.unwrap().unwrap().record;
+        assert!(record.expires_at <= end, "the record never outlives the absolute end");
+    }
+    world.clock.advance(end.since(world.clock.now()) - Duration::from_secs(1));
+    assert_eq!(world.load(&cookie).await.unwrap().state(), State::Active);
+    world.advance(1);
+    assert_eq!(world.load(&cookie).await.unwrap().rejection(), Some(Rejection::Expired));
+    assert!(world.sessions.by_subject("ada").await.unwrap().is_empty());
+}
+
+// Row 9.
+#[tokio::test]
+async fn an_unused_session_ends_after_its_idle_timeout() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    world.clock.advance(config().expiry.idle() - Duration::from_millis(1));
+    assert_eq!(world.memory.stats().hits, 0);
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(world.load(&cookie).await.unwrap().rejection(), Some(Rejection::Expired));
+    assert_eq!(world.stage.calls(), 2, "an expired token costs no store call");
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_slide_is_not_extended_by_saves() {
+    let expiry = config().expiry.sliding(false);
+    let world = World::with(config().expiry(expiry), |sessions| sessions);
+    let cookie = world.sign_in("ada").await;
+    let end = world.clock.now() + expiry.idle();
+    for _ in 0..5 {
+        world.clock.advance(expiry.idle() / 6);
+        let mut session = world.load(&cookie).await.unwrap();
+        session.data_mut().visits += 1;
+        assert_eq!(world.commit(&mut session).await.unwrap(), None);
+        assert_eq!(session.expires_at(), end);
+    }
+    world.clock.advance(end.since(world.clock.now()));
+    assert!(world.load(&cookie).await.unwrap().is_new());
+}
+
+// Row 12.
+#[tokio::test]
+async fn signing_out_everywhere_ends_all_hundred() {
+    let world = World::new();
+    let mut cookies = Vec::new();
+    for _ in 0..100 {
+        cookies.push(world.sign_in("ada").await);
+    }
+    let other = world.sign_in("bob").await;
+    let mut in_flight = world.load(&cookies[0]).await.unwrap();
+    world.sessions.revoke_subject("ada").await.unwrap();
+    let after = world.sign_in("ada").await;
+    for cookie in &cookies {
+        assert_eq!(world.load(cookie).await.unwrap().rejection(), Some(Rejection::Revoked));
+    }
+    assert!(world.load(&other).await.unwrap().is_authenticated());
+    assert!(world.load(&after).await.unwrap().is_authenticated());
+    assert_eq!(world.sessions.by_subject("ada").await.unwrap().len(), 1);
+    // A request that was in flight doesn't bring its session back.
+    in_flight.data_mut().visits = 1;
+    let _ = world.commit(&mut in_flight).await;
+    assert!(world.load(&cookies[0]).await.unwrap().is_new());
+}
+
+// Row 12: one, and all others.
+#[tokio::test]
+async fn one_session_and_all_others_can_be_signed_out() {
+    let world = World::new();
+    let [here, there, elsewhere] =
+        [world.sign_in("ada").await, world.sign_in("ada").await, world.sign_in("ada").await];
+    let bob = world.sign_in("bob").await;
+    let key = world.load(&there).await.unwrap().key().unwrap();
+    assert!(world.sessions.revoke(&key).await.unwrap());
+    assert!(!world.sessions.revoke(&key).await.unwrap());
+    let kept = world.load(&here).await.unwrap().key().unwrap();
+    assert_eq!(world.sessions.revoke_others("ada", &kept).await.unwrap(), 1);
+    for (cookie, alive) in [(here, true), (there, false), (elsewhere, false), (bob, true)] {
+        assert_eq!(world.load(&cookie).await.unwrap().is_authenticated(), alive);
+    }
+}
+
+// Row 20: two nodes whose key rings are one refresh apart.
+#[tokio::test]
+async fn nodes_whose_keys_differ_by_one_refresh_accept_each_other() {
+    let [old, new] = [(); 2].map(|()| Secret::generate(&OsRandom).unwrap());
+    let world = World::new();
+    let node = |config: Config| {
+        let store = support::store::StagedStore::new(world.memory.clone(), Arc::clone(&world.stage));
+        Sessions::<Data, _>::new(config, store).unwrap().clock(world.clock.clone())
+    };
+    // The new key is made known first, as one that opens, and seals only after every node has it.
+    let nodes = [
+        node(Config::testing(old.clone())),
+        node(Config::testing(old.clone()).previous_secret(&new)),
+        node(Config::testing(new.clone()).previous_secret(&old)),
+        node(Config::testing(new.clone())),
+    ];
+    let client = Client::default();
+    for step in 0..3 {
+        let pair = [&nodes[step], &nodes[step + 1]];
+        for (from, to) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+            // Without the old key, only what it sealed is refused: a node goes there when that has expired.
+            if step == 2 && core::ptr::eq(to, pair[1]) {
+                continue;
+            }
+            let mut session = from.create();
+            let cookie = from.commit(&mut session).await.unwrap().unwrap();
+            let mut loaded = to.load(cookie_of(&cookie), &client).await.unwrap();
+            assert_eq!(loaded.state(), State::Active, "step {step}");
+            // Sealed anew with the node's own key, once, though nothing changed.
+            let resealed = to.commit(&mut loaded).await.unwrap();
+            let differs = from.config().keys.sealing_key_id() != to.config().keys.sealing_key_id();
+            assert_eq!(resealed.is_some(), differs, "step {step}");
+            assert!(to.commit(&mut loaded).await.unwrap().is_none());
+            if let Some(resealed) = resealed {
+                let again = to.load(cookie_of(&resealed), &client).await.unwrap();
+                assert!(again.is_same(&loaded));
+                assert!(from.load(cookie_of(&resealed), &client).await.unwrap().is_same(&loaded));
+            }
+        }
+    }
+}
+
+// Rows 19 and 30. As far as it shows: of four garbage cookies none costs a store call, and the fifth candidate isn't tried.
+#[tokio::test]
+async fn a_cookie_that_shadows_the_session_does_not_hide_it() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let dead = world.sign_in("eve").await;
+    let mut ended = world.load(&dead).await.unwrap();
+    world.sessions.destroy(&mut ended).await.unwrap();
+    for before in
+        ["session=; ", "session=planted; ", "session=a; session=b; session=c; ", &format!("{dead}; ")]
+    {
+        let session = world.load(&format!("{before}{cookie}")).await.unwrap();
+        assert_eq!(session.subject(), Some("ada"), "{before}");
+    }
+    let calls = world.stage.calls();
+    let hidden = world.load(&format!("session=a; session=b; session=c; session=d; {cookie}")).await.unwrap();
+    assert_eq!((hidden.rejection(), world.stage.calls()), (Some(Rejection::Malformed), calls));
+    let fields = [b"session=a; x=1".as_slice(), cookie.as_bytes()];
+    let split = world.sessions.load_from(fields, &Client::default()).await.unwrap();
+    assert_eq!(split.subject(), Some("ada"), "two header fields");
+    // What an authentic token was refused for says more.
+    let refused = world.load(&format!("{dead}; session=garbage")).await.unwrap();
+    assert_eq!(refused.rejection(), Some(Rejection::Revoked));
+    // A cookie of another name is another cookie.
+    let renamed = cookie.replacen("session=", "Session=", 1);
+    assert_eq!(world.load(&renamed).await.unwrap().rejection(), None);
+}
+
+/// The memory store as one outside this process: its records are sealed.
+struct Outside(session_native::MemoryStore);
+
+impl session_native::Store for Outside {
+    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+        self.0.create(key, record).await
+    }
+
+    async fn load(
+        &self,
+        key: &Key,
+        lookup: Lookup,
+    ) -> Result<Option<session_native::store::Found>, StoreError> {
+        self.0.load(key, lookup).await
+    }
+
+    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
+        self.0.save(key, record, expected).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
+        self.0.delete(key).await
+    }
+}
+
+// Row 35.
+#[tokio::test]
+async fn swapped_values_are_errors_for_both() {
+    let memory = session_native::MemoryStore::new();
+    let plain = config();
+    let sealed = Config { encrypt_at_rest: true, ..config() };
+    let deflated = Config { compress_records_from: Some(1), ..config() };
+    for config in [plain, sealed, deflated] {
+        let sessions = Sessions::<Data, _>::new(config, Outside(memory.clone())).unwrap();
+        let mut owners = Vec::new();
+        for visits in 1..=2 {
+            let mut session = sessions.create();
+            session.data_mut().visits = visits;
+            let cookie = cookie_of(&sessions.commit(&mut session).await.unwrap().unwrap());
+            let key = session.key().unwrap();
+            let record = memory.load(&key, Lookup::default()).await.unwrap().unwrap().record;
+            owners.push((cookie, key, record));
+        }
+        let [first, second] = owners.try_into().unwrap_or_else(|_| unreachable!());
+        for (key, own, other) in [(first.1, &first.2, &second.2), (second.1, &second.2, &first.2)] {
+            let mut swapped = other.clone();
+            swapped.version.nonce ^= 1;
+            assert_eq!(memory.save(&key, &swapped, own.version).await, Ok(Saved::Stored));
+        }
+        for cookie in [first.0, second.0] {
+            let loaded = sessions.load(&cookie, &Client::default()).await;
+            assert!(matches!(loaded, Err(Error::Core(CoreError::Unreadable(_)))));
+        }
+    }
+}
+
+/// Fails when told to.
+#[derive(Default)]
+struct Dice(AtomicBool);
+
+impl Random for Dice {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
+        if self.0.load(Ordering::SeqCst) { Err(RandomError) } else { OsRandom.fill(buffer) }
+    }
+}
+
+// Row 1.
+#[tokio::test]
+async fn without_randomness_nothing_is_made() {
+    let dice = Arc::new(Dice::default());
+    let world = World::with(config().random(Arc::clone(&dice) as Arc<dyn Random>), |sessions| sessions);
+    let cookie = world.sign_in("ada").await;
+    let before = world.memory.stats();
+    dice.0.store(true, Ordering::SeqCst);
+    let mut fresh = world.sessions.create();
+    assert!(matches!(world.commit(&mut fresh).await, Err(Error::Core(CoreError::Random(_)))));
+    assert!(fresh.is_new());
+    let mut session = world.load(&cookie).await.unwrap();
+    session.regenerate();
+    assert!(world.commit(&mut session).await.is_err());
+    assert!(world.sessions.update(&mut session, |data| data.visits += 1).await.is_err());
+    assert_eq!(world.memory.stats().created, before.created);
+    assert_eq!(world.load(&cookie).await.unwrap().version().counter, 1);
+    dice.0.store(false, Ordering::SeqCst);
+    assert!(world.commit(&mut session).await.unwrap().is_some());
+}
+
+// A random source that gives an id twice: the second session doesn't come to be, and the first isn't touched.
+#[tokio::test]
+async fn an_id_that_is_taken_is_not_adopted() {
+    struct Repeating;
+    impl Random for Repeating {
+        fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
+            if buffer.len() == 16 {
+                buffer.fill(7);
+                return Ok(());
+            }
+            OsRandom.fill(buffer)
+        }
+    }
+    let world = World::with(config().random(Arc::new(Repeating)), |sessions| sessions);
+    let cookie = world.sign_in("ada").await;
+    let mut second = world.sessions.create();
+    second.data_mut().visits = 1;
+    assert!(matches!(world.commit(&mut second).await, Err(Error::Core(CoreError::Random(_)))));
+    assert!(second.is_new());
+    let first = world.load(&cookie).await.unwrap();
+    assert_eq!((first.subject(), first.data().visits), (Some("ada"), 0));
+}
+
+#[tokio::test]
+async fn what_begins_after_a_session_ended_is_bound_to_the_client() {
+    let policy = ClientBinding::ip();
+    let world = World::with(config().client_binding(Some(policy)), |sessions| sessions);
+    let [here, there] = ["203.0.113.7", "198.51.100.4"]
+        .map(|ip| Client { ip: Some(ip.parse::<IpAddr>().unwrap()), user_agent: None });
+    let mut session = world.sessions.create_for(&here).unwrap();
+    let cookie = world.commit(&mut session).await.unwrap().unwrap();
+    let mut session = world.sessions.load(&cookie, &here).await.unwrap();
+    world.sessions.revoke(&session.key().unwrap()).await.unwrap();
+    session.data_mut().visits = 1;
+    assert!(matches!(world.commit(&mut session).await, Err(Error::Ended(Rejection::Revoked))));
+    session.authenticate("ada");
+    let cookie = world.commit(&mut session).await.unwrap().unwrap();
+    let elsewhere = world.sessions.load(&cookie, &there).await.unwrap();
+    assert_eq!(elsewhere.rejection(), Some(Rejection::BoundElsewhere));
+    assert!(world.sessions.load(&cookie, &here).await.unwrap().is_authenticated());
+    assert!(matches!(world.load(&cookie).await, Err(Error::ClientAddressUnknown)));
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Newer {
+    visits: u64,
+    plan: Option<String>,
+}
+impl SessionData for Newer {}
+
+// A rolling upgrade: the older program doesn't know the field.
+#[tokio::test]
+async fn unknown_fields_survive_a_save_and_not_a_change_of_subject() {
+    let world = World::new();
+    let newer = Sessions::<Newer, _>::new(
+        config(),
+        support::store::StagedStore::new(world.memory.clone(), Arc::clone(&world.stage)),
+    );
+    let newer = newer.unwrap().clock(world.clock.clone());
+    let mut session = newer.create();
+    session.data_mut().plan = Some("gold".into());
+    session.authenticate("ada");
+    let cookie = cookie_of(&newer.commit(&mut session).await.unwrap().unwrap());
+
+    let mut session = world.load(&cookie).await.unwrap();
+    session.data_mut().visits = 1;
+    world.commit(&mut session).await.unwrap();
+    let seen = newer.load(&cookie, &Client::default()).await.unwrap();
+    assert_eq!((seen.data().visits, seen.data().plan.as_deref()), (1, Some("gold")));
+
+    let mut session = world.load(&cookie).await.unwrap();
+    session.authenticate("bob");
+    let cookie = world.commit(&mut session).await.unwrap().unwrap();
+    let seen = newer.load(&cookie, &Client::default()).await.unwrap();
+    assert_eq!((seen.subject(), seen.data().visits, seen.data().plan.as_deref()), (Some("bob"), 0, None));
+}
+
+// Row 8: fifty requests that run over a login; the browser keeps what comes last.
+#[tokio::test]
+async fn parallel_requests_over_a_login_never_overwrite_the_new_token() {
+    for round in 0..1000_usize {
+        let world = World::new();
+        let mut session = world.sessions.create();
+        let mut jar = world.commit(&mut session).await.unwrap().unwrap();
+        let old = jar.clone();
+        world.advance([0, 600][round % 2]);
+        // Which of them are loaded before the login differs from round to round, and so does who writes.
+        let early = round % 6;
+        let mut requests = Vec::new();
+        for _ in 0..early {
+            requests.push(world.load(&old).await.unwrap());
+        }
+        let mut login = world.load(&old).await.unwrap();
+        login.authenticate("ada");
+        let new = world.commit(&mut login).await.unwrap().unwrap();
+        for _ in early..5 {
+            requests.push(world.load(&old).await.unwrap());
+        }
+        jar.clone_from(&new);
+        for (number, mut request) in requests.into_iter().enumerate() {
+            if number < early && (round + number) % 2 == 0 {
+                request.data_mut().visits += 1;
+            }
+            if let Ok(Some(cookie)) = world.commit(&mut request).await {
+                jar = cookie;
+            }
+        }
+        assert_eq!(jar, new, "round {round}");
+        assert!(world.load(&jar).await.unwrap().is_authenticated());
+    }
+}
