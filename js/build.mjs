@@ -1,5 +1,6 @@
 /**
- * Builds the package into dist/: `npm run build`. Needs cargo with the target wasm32-unknown-unknown, and wasm-bindgen of the version in Cargo.lock.
+ * Builds the package into dist/: `npm run build`. Needs cargo with the target wasm32-unknown-unknown and the component rust-src, and
+ * wasm-bindgen of the version in Cargo.lock.
  *
  *   session-wasm -> wasm-bindgen -> wasm-opt -> one bundle for each entry, type declarations for ESM and CommonJS
  */
@@ -23,9 +24,14 @@ const features = ['bulk-memory', 'mutable-globals', 'nontrapping-fptoint', 'sign
 const flags = [
   `-Ctarget-feature=${features.map((feature) => `+${feature}`).join()}`,
   `--remap-path-prefix=${process.env.CARGO_HOME ?? join(homedir(), '.cargo')}=`,
+  '-Zunstable-options',
+  '-Cpanic=immediate-abort',
 ];
-run('cargo', ['build', '--quiet', '--locked', '--package', 'session-wasm', '--target', 'wasm32-unknown-unknown', '--profile', 'wasm', '--features', 'module'], {
-  env: { ...process.env, CARGO_ENCODED_RUSTFLAGS: flags.join('\x1f') },
+// The messages of panics would be a tenth of the module, and nobody could read them: a panic is a trap. That takes a standard library built
+// for it (the component rust-src), which cargo does on the stable compiler only when it is told that we know.
+const unstable = { RUSTC_BOOTSTRAP: '1', CARGO_ENCODED_RUSTFLAGS: flags.join('\x1f') };
+run('cargo', ['build', '--quiet', '--locked', '-Zbuild-std=core,alloc', '--package', 'session-wasm', '--target', 'wasm32-unknown-unknown', '--profile', 'wasm', '--features', 'module'], {
+  env: { ...process.env, ...unstable },
 });
 rmSync(generated, { recursive: true, force: true });
 mkdirSync(generated);
@@ -39,7 +45,10 @@ run(bin('wasm-opt'), [
 const wasm = readFileSync(join(generated, 'session.wasm'));
 writeFileSync(join(generated, 'inline.js'), `export const base64 = '${wasm.toString('base64')}';\n`);
 writeFileSync(join(generated, 'inline.d.ts'), 'export declare const base64: string;\n');
-writeFileSync(join(generated, 'session_wasm_bg.d.ts'), 'export declare function __wbg_set_wasm(exports: unknown): void;\n');
+// Of wasm-bindgen's glue only what the module imports: its exports are called as they are.
+const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm)).map(({ name }) => name);
+writeFileSync(join(generated, 'imports.js'), `export { ${['__wbg_set_wasm', ...imports].join(', ')} } from './session_wasm_bg.js';\n`);
+writeFileSync(join(generated, 'imports.d.ts'), 'export declare function __wbg_set_wasm(exports: unknown): void;\n');
 for (const name of ['session_wasm.js', 'session_wasm_bg.wasm']) rmSync(join(generated, name));
 
 rmSync(dist, { recursive: true, force: true });

@@ -4,7 +4,7 @@
  * Fields of a call are written into one buffer of its memory, and answers read from another: `wasm/src/lib.rs` is the other side. No
  * call allocates a JavaScript object on the way, and the module keeps nothing of a session.
  */
-import * as glue from './wasm/session_wasm_bg.js';
+import * as glue from './wasm/imports.js';
 import { WasmUnavailableError, toError } from './errors.js';
 
 interface Exports {
