@@ -18,7 +18,7 @@ const generated = join(js, 'src/wasm');
 const run = (command, args, options = {}) => execFileSync(command, args, { cwd: root, stdio: 'inherit', ...options });
 const bin = (name) => join(js, 'node_modules/.bin', name);
 
-// Every runtime has had 128-bit SIMD since 2023 at the latest (Safari 16.4); SHA-256 uses it. The rest was measured by js/bench.
+// Every runtime has had 128-bit SIMD since 2023 at the latest (Safari 16.4); SHA-256 uses it.
 const features = ['bulk-memory', 'mutable-globals', 'nontrapping-fptoint', 'sign-ext', 'simd128'];
 // No path of the machine that built it in the messages of panics.
 const flags = [

@@ -1,6 +1,6 @@
 //! The WebAssembly face of `session-core`: conversions, and nothing else. `js/src` is its one caller.
 //!
-//! JavaScript writes the fields of a call ([`wire`]) into the buffer that [`input`] gives, calls, and reads the answer from [`output`].
+//! JavaScript writes the fields of a call (`wire.rs`) into the buffer that [`input`] gives, calls, and reads the answer from [`output`].
 //! Every call leaves the module as it was, but for the providers that [`create`] makes. A call's result is a length of the output, or one
 //! of the negative codes below.
 
@@ -75,7 +75,7 @@ pub fn output_length() -> usize {
     STATE.try_lock().map_or(0, |state| state.output.len())
 }
 
-/// Makes a provider. Fields: those of [`options::Options`]. Output: `f64` its handle, idle and absolute timeout in milliseconds, and bits:
+/// Makes a provider. Fields: those of `options.rs`, in its order. Output: `f64` its handle, idle and absolute timeout in milliseconds, and bits:
 /// slides (1), binds to addresses (2), to browsers (4); the id of the sealing key, the cookie's name.
 #[wasm_bindgen]
 #[must_use]

@@ -1,5 +1,7 @@
 //! The shared vectors and the properties of the module.
 
+#![allow(clippy::unwrap_used, reason = "a vector that can't be read fails its test")]
+
 use serde_json::Value;
 use session_core::{
     KeyRing, Kind, OsRandom, Plaintext, Random as _, Rejection, Secret, Timestamp, TokenCodec,
