@@ -3,6 +3,7 @@
 //! A weak defence (addresses change, User-Agents can be copied), so it is off by default. What is kept is a keyed hash, different
 //! for every session: neither a store nor a cookie tells where its user was.
 
+use alloc::string::String;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -95,6 +96,25 @@ impl ClientBinding {
     /// The fingerprint of a client for one session, under the ring's sealing key.
     pub(crate) fn fingerprint(&self, ring: &KeyRing, id: &SessionId, client: &Client<'_>) -> Fingerprint {
         self.under(ring.sealing(), id, client)
+    }
+
+    /// The fields of a payload's `bind` (`kid`, `ip`, `ua`) for a session of this client, under the key with the id `kid` or the sealing
+    /// key: for hosts that compose payloads themselves, as JavaScript does. `None` if there is no such key.
+    #[must_use]
+    pub fn payload_fields(
+        &self,
+        ring: &KeyRing,
+        id: &SessionId,
+        kid: Option<&str>,
+        client: &Client<'_>,
+    ) -> Option<[Option<String>; 3]> {
+        let keys = match kid {
+            Some(kid) => ring.find(KeyId::from_bytes(encoding::decode_array(kid.as_bytes())?))?,
+            None => ring.sealing(),
+        };
+        let Fingerprint { key_id, ip, user_agent } = self.under(keys, id, client);
+        let text = |hash: Hash| encoding::encode(&hash.0);
+        Some([Some(encoding::encode(key_id.as_bytes())), ip.map(text), user_agent.map(text)])
     }
 
     /// Whether the client is the one whose fingerprint was kept. A fingerprint that lacks what the policy asks for is a

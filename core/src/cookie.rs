@@ -143,7 +143,8 @@ impl CookieOptions {
         if actual > MAX_COOKIE_LEN {
             return Err(Error::CookieTooLarge { actual, limit: MAX_COOKIE_LEN });
         }
-        let seconds = max_age.as_millis().div_ceil(1000).min(crate::Expiry::LONGEST.as_secs().into());
+        let seconds = max_age.as_secs().saturating_add(u64::from(max_age.subsec_nanos() > 0));
+        let seconds = seconds.min(crate::Expiry::LONGEST.as_secs());
         Ok(self.build(value, self.persistent.then_some(seconds)))
     }
 
@@ -153,7 +154,7 @@ impl CookieOptions {
         self.build("", Some(0))
     }
 
-    fn build(&self, value: &str, max_age: Option<u128>) -> SetCookie {
+    fn build(&self, value: &str, max_age: Option<u64>) -> SetCookie {
         use fmt::Write as _;
 
         let mut text = String::with_capacity(self.name.len() + value.len() + 96);

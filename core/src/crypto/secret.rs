@@ -59,6 +59,27 @@ impl Passphrase<'_> {
     pub const LEAST_ITERATIONS: u32 = 100_000;
     /// Shorter passphrases (in bytes) are refused.
     pub const LEAST_LENGTH: usize = 16;
+
+    /// Checks what [`Secret::from_passphrase`] would refuse, without deriving: for hosts that derive by other means, as
+    /// JavaScript does with its runtime's own PBKDF2.
+    ///
+    /// # Errors
+    /// [`SecretError::Short`], [`SecretError::Repetitive`], [`SecretError::Known`] or [`SecretError::Iterations`].
+    pub fn check(&self, passphrase: &str) -> Result<(), SecretError> {
+        let (actual, least) = (passphrase.len(), Self::LEAST_LENGTH);
+        if actual < least {
+            return Err(SecretError::Short { actual, least });
+        }
+        if KNOWN.contains(&passphrase) {
+            return Err(SecretError::Known);
+        }
+        varied(passphrase.as_bytes(), LEAST_DISTINCT_CHARACTERS)?;
+        let (actual, least) = (self.iterations, Self::LEAST_ITERATIONS);
+        if actual < least {
+            return Err(SecretError::Iterations { actual, least });
+        }
+        Ok(())
+    }
 }
 
 impl Default for Passphrase<'_> {
@@ -113,15 +134,25 @@ impl Secret {
     /// # Errors
     /// Any [`SecretError`] but `Missing`.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        match text.strip_prefix(PREFIX) {
-            Some(encoded) => {
-                let bytes = encoding::decode_array::<32>(encoded.as_bytes())
-                    .map(Zeroizing::new)
-                    .ok_or(SecretError::Encoding)?;
-                Self::from_bytes(bytes.as_slice())
-            }
-            None => Self::from_passphrase(text, &Passphrase::default()),
+        if text.starts_with(PREFIX) {
+            Self::parse_sk1(text)
+        } else {
+            Self::from_passphrase(text, &Passphrase::default())
         }
+    }
+
+    /// From the `sk1_` form alone: for hosts that derive passphrases by other means and need no PBKDF2 in the binary, as the WebAssembly
+    /// module.
+    ///
+    /// # Errors
+    /// [`SecretError::Encoding`] for any other form, or [`SecretError::Repetitive`].
+    pub fn parse_sk1(text: &str) -> Result<Self, SecretError> {
+        let bytes = text
+            .strip_prefix(PREFIX)
+            .and_then(|encoded| encoding::decode_array::<32>(encoded.as_bytes()))
+            .map(Zeroizing::new)
+            .ok_or(SecretError::Encoding)?;
+        Self::from_bytes(bytes.as_slice())
     }
 
     /// From a passphrase. Slow on purpose: about a tenth of a second. Call it once, when the application starts.
@@ -129,18 +160,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError::Short`], [`SecretError::Repetitive`], [`SecretError::Known`] or [`SecretError::Iterations`].
     pub fn from_passphrase(passphrase: &str, kdf: &Passphrase<'_>) -> Result<Self, SecretError> {
-        let (actual, least) = (passphrase.len(), Passphrase::LEAST_LENGTH);
-        if actual < least {
-            return Err(SecretError::Short { actual, least });
-        }
-        if KNOWN.contains(&passphrase) {
-            return Err(SecretError::Known);
-        }
-        varied(passphrase.as_bytes(), LEAST_DISTINCT_CHARACTERS)?;
-        let (actual, least) = (kdf.iterations, Passphrase::LEAST_ITERATIONS);
-        if actual < least {
-            return Err(SecretError::Iterations { actual, least });
-        }
+        kdf.check(passphrase)?;
         let mut secret = Self([0; 32]);
         pbkdf2(passphrase.as_bytes(), kdf.salt, kdf.iterations, &mut secret.0);
         Ok(secret)

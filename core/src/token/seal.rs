@@ -77,8 +77,14 @@ impl TokenCodec {
         deflate: bool,
         random: &dyn Random,
     ) -> Result<String, RandomError> {
-        let envelope =
-            Envelope { keys: self.ring.sealing(), mac: &self.macs[0], kind: self.kind, expires_at, deflate };
+        // Here and not deeper, so that a program which never compresses is linked without the compressor.
+        let packed = if deflate { compress::deflate(plaintext.as_bytes()) } else { None };
+        let (plaintext, deflated) = match packed {
+            Some(packed) => (Plaintext::from(&packed), FLAG_DEFLATED),
+            None => (plaintext, 0),
+        };
+        let flags = self.kind.flags() | deflated;
+        let envelope = Envelope { keys: self.ring.sealing(), mac: &self.macs[0], flags, expires_at };
         Ok(encoding::encode(&envelope.seal(plaintext, random)?))
     }
 }
@@ -93,8 +99,8 @@ pub(crate) fn seal_record(
     let keys = ring.sealing();
     let mac = keys.mac_context(DOMAIN, context);
     // A store knows when its records expire.
-    let (kind, expires_at, deflate) = (Kind::Record, Timestamp::MAX, false);
-    Envelope { keys, mac: &mac, kind, expires_at, deflate }
+    let (flags, expires_at) = (Kind::Record.flags(), Timestamp::MAX);
+    Envelope { keys, mac: &mac, flags, expires_at }
         .seal(plaintext, random)
         .map(|mut sealed| core::mem::take(&mut *sealed))
 }
@@ -102,30 +108,20 @@ pub(crate) fn seal_record(
 struct Envelope<'a> {
     keys: &'a Keys,
     mac: &'a MacContext,
-    kind: Kind,
+    flags: u8,
     expires_at: Timestamp,
-    deflate: bool,
 }
 
 impl Envelope<'_> {
     fn seal(&self, plaintext: Plaintext, random: &dyn Random) -> Result<Zeroizing<Vec<u8>>, RandomError> {
-        let packed = if self.deflate { compress::deflate(plaintext.as_bytes()) } else { None };
-        let mut flags = self.kind.flags();
-        let Plaintext(mut buffer) = match packed {
-            Some(packed) => {
-                flags |= FLAG_DEFLATED;
-                Plaintext::from(&packed)
-            }
-            None => plaintext,
-        };
-
+        let Plaintext(mut buffer) = plaintext;
         let length = buffer.len() - HEADER_LEN;
         let end = HEADER_LEN + padded_len(length);
         let missing = end + TAG_LEN - buffer.len();
         buffer.reserve_exact(missing);
         buffer.resize(end, 0);
         buffer[0] = VERSION;
-        buffer[1] = flags;
+        buffer[1] = self.flags;
         buffer[2..6].copy_from_slice(self.keys.id.as_bytes());
         buffer[6..IV_START].copy_from_slice(&self.expires_at.as_millis().to_be_bytes());
         let mut iv = [0; 16];

@@ -1,0 +1,144 @@
+/** What a session's token says, in the words of `core/FORMAT.md`, and the rules by which a save changes it: those of `core/src/lifecycle.rs`. */
+import type { BoundTo, Opened, Provider } from './provider.js';
+
+/** Why a request's cookie was refused. For the server's own decisions: a client must not see it. The same codes as in Rust. */
+export type Rejection =
+  /** Not a session cookie at all. */
+  | 'malformed'
+  /** A reference to a stored session where a session is expected, or the other way round: see `sessions.verify`. */
+  | 'wrong-cookie'
+  /** Sealed with a secret that isn't configured (any more). */
+  | 'unknown-key'
+  /** Changed, made up, or moved from another cookie. */
+  | 'forged'
+  /** Past its end. */
+  | 'expired'
+  /** Presented by another client than the one it is bound to. */
+  | 'bound-elsewhere';
+
+/** Keyed hashes of the client that a session is bound to. */
+export interface Binding {
+  kid: string;
+  ip?: string;
+  ua?: string;
+}
+
+/** Times are milliseconds since the epoch. */
+export interface Payload {
+  sid: string;
+  rot: number;
+  iat: number;
+  abs: number;
+  ver: number;
+  sub?: string;
+  auth?: number;
+  bind?: Binding;
+  flash?: Record<string, string>;
+  data: unknown;
+}
+
+/** What a request did to its session. */
+export interface Changes {
+  /** Who signed in. */
+  subject: string | null;
+  regenerated: boolean;
+  /** All messages for the next request; `undefined` if they are as before. */
+  flash: Record<string, string> | undefined;
+  /** JSON text; `null` if it is as before. */
+  data: string | null;
+}
+
+/** What is to be sealed. */
+export interface Draft {
+  payload: string;
+  expiresAt: number;
+}
+
+const decoder = new TextDecoder();
+
+/** The text of a payload, and what it says; `null` if it is none: authentic, but of a later version. */
+export function read(payload: Uint8Array): { text: string; payload: Payload } | null {
+  try {
+    const text = decoder.decode(payload);
+    const said = JSON.parse(text) as Partial<Payload> | null;
+    const whole = typeof said?.sid === 'string' && [said.rot, said.iat, said.abs].every((field) => typeof field === 'number');
+    return whole ? { text, payload: said as Payload } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the client is the one that the session is bound to. A session that isn't bound yet takes anyone. */
+export function isBoundTo(provider: Provider, { sid, bind }: Payload, who: BoundTo): boolean {
+  if (bind === undefined) return true;
+  const { bindsIp, bindsUserAgent } = provider.about;
+  const asked = provider.bind(sid, bind.kid, who);
+  return asked?.ip === (bindsIp ? bind.ip : undefined) && asked?.ua === (bindsUserAgent ? bind.ua : undefined) && asked !== null;
+}
+
+/** The payload of a session that begins, with nothing in it. */
+export function begun(provider: Provider, now: number): Payload {
+  return { sid: '', rot: 0, iat: now, abs: now + provider.about.absolute, ver: 0, data: {} };
+}
+
+/**
+ * What is to be sealed of a session after a request; `null` if the client has all that it needs.
+ *
+ * @param opened What the session was loaded from; `null` for one that begins.
+ * @param now The time of the commit.
+ */
+export function draft(
+  provider: Provider,
+  payload: Payload,
+  text: string,
+  opened: Opened | null,
+  who: BoundTo,
+  changes: Changes | null,
+  now: number,
+): Draft | null {
+  const { idle, slides, bindsIp, bindsUserAgent } = provider.about;
+  // A binding under an older key is made anew, like one that isn't there.
+  const rebind = (bindsIp || bindsUserAgent) && (payload.bind === undefined || payload.bind.kid !== provider.bind(payload.sid, null, who)?.kid);
+  const extended = Math.min(now + idle, payload.abs);
+
+  if (changes === null && !(rebind && opened !== null)) {
+    if (opened === null) return null;
+    const gain = slides ? extended - opened.expiresAt : 0;
+    const due = gain >= idle / 10 || (gain > 0 && extended === payload.abs);
+    return due || opened.oldKey ? { payload: text, expiresAt: due ? extended : opened.expiresAt } : null;
+  }
+
+  const { subject = null, regenerated = false, flash, data = null } = changes ?? {};
+  const { data: before, flash: flashBefore, bind, ...kept } = payload;
+  const messages = flash ?? flashBefore ?? {};
+  const sid = opened === null ? newId() : payload.sid;
+  const binding = rebind ? provider.bind(sid, null, who) : bind;
+  const { epoch: _, ...rest } = kept as typeof kept & { epoch?: number };
+  const meta = {
+    // The epoch counts how often Rust revoked the sessions of the subject before: of another one it says nothing.
+    ...(subject === null ? kept : rest),
+    sid,
+    rot: payload.rot + (opened !== null && (regenerated || subject !== null) ? 1 : 0),
+    ver: (payload.ver ?? 0) + 1,
+    ...(subject === null ? {} : { sub: subject, auth: now }),
+    ...(binding === undefined || binding === null ? {} : { bind: binding }),
+    ...(Object.keys(messages).length === 0 ? {} : { flash: messages }),
+  };
+  const head = JSON.stringify(meta).slice(0, -1);
+  return {
+    payload: `${head},"data":${data ?? JSON.stringify(before)}}`,
+    expiresAt: opened === null || slides ? extended : opened.expiresAt,
+  };
+}
+
+/** 128 random bits, as 22 characters of base64url. */
+function newId(): string {
+  return base64url(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+/** base64url without padding. */
+export function base64url(bytes: Uint8Array): string {
+  let binary = '';
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}

@@ -1,0 +1,425 @@
+import assert from 'node:assert/strict';
+import { createCipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import * as api from 'session-edge';
+import { createSessions, deriveSessions, generateSecret } from 'session-edge';
+
+const secret = generateSecret();
+const cookieOf = (line) => line.split(';')[0];
+const START = 1_800_000_000_000;
+
+/** Sessions with a clock that stands until it is moved. */
+function withClock(options = {}) {
+  const clock = { now: START };
+  return { clock, sessions: createSessions({ secret, now: () => clock.now, ...options }) };
+}
+
+async function stored(sessions, write) {
+  const session = sessions.load(null);
+  write(session);
+  return cookieOf(await sessions.setCookie(session));
+}
+
+/** Seals a payload by node:crypto: an implementation of core/FORMAT.md of its own. */
+function sealed(payload, expiresAt, { secret: by = secret, name = '__Host-session', kind = 0 } = {}) {
+  const key = (info, length) => Buffer.from(hkdfSync('sha256', Buffer.from(by.slice(4), 'base64url'), 'session-token-v1', info, length));
+  const iv = randomBytes(16);
+  const head = Buffer.alloc(14);
+  head.set([1, kind << 1]);
+  key('key-id', 4).copy(head, 2);
+  head.writeBigUInt64BE(BigInt(expiresAt), 6);
+  const cipher = createCipheriv('aes-256-cbc', key('encryption', 32), iv);
+  const body = Buffer.concat([head, iv, cipher.update(payload), cipher.final()]);
+  const framed = (text) => Buffer.concat([Buffer.from(Uint32Array.of(text.length).buffer).swap32(), Buffer.from(text)]);
+  const tag = createHmac('sha256', key('authentication', 32)).update(framed('session-token-v1')).update(framed(name)).update(body).digest();
+  return `${name}=${Buffer.concat([body, tag]).toString('base64url')}`;
+}
+
+test('a new session that nothing was written to sends nothing', async () => {
+  const { sessions } = withClock();
+  const session = sessions.load(new Request('https://a.example/'));
+  assert.equal(session.isNew, true);
+  assert.deepEqual(session.data, {});
+  assert.equal(session.subject, null);
+  assert.equal(session.flash.get('notice'), null);
+  assert.equal(session.key, null);
+  assert.equal(await sessions.setCookie(session), null);
+});
+
+test('commit adds to a response and leaves the rest as it is', async () => {
+  const { sessions } = withClock();
+  const untouched = new Response('x');
+  assert.equal(await sessions.commit(sessions.load(null), untouched), untouched);
+  const session = sessions.load(null);
+  session.data.a = 1;
+  const headers = new Headers({ vary: 'Accept', 'set-cookie': 'other=1', 'cache-control': 'public' });
+  const response = await sessions.commit(session, new Response('body', { status: 418, headers }));
+  assert.equal(response.status, 418);
+  assert.equal(await response.text(), 'body');
+  assert.equal(response.headers.get('vary'), 'Accept, Cookie');
+  assert.equal(response.headers.get('cache-control'), 'no-store');
+  const [other, line] = response.headers.getSetCookie();
+  assert.equal(other, 'other=1');
+  assert.match(line, /^__Host-session=[\w-]+; Path=\/; Max-Age=3600; HttpOnly; Secure; SameSite=Lax$/);
+  // Immutable headers, and responses without a body.
+  const redirect = await sessions.commit(sessions.load(cookieOf(line)), Response.redirect('https://a.example/b'));
+  assert.equal(redirect.status, 302);
+  const read = sessions.load(cookieOf(line));
+  assert.equal(read.data.a, 1);
+  const response304 = await sessions.commit(read, new Response(null, { status: 304, headers: { vary: '*' } }));
+  assert.deepEqual([response304.headers.get('vary'), response304.headers.get('set-cookie'), response304.headers.get('cache-control')], ['*', null, null]);
+});
+
+test('what is written equal to what was there is not sent', async () => {
+  const { sessions } = withClock();
+  const cookie = await stored(sessions, (session) => (session.data = { list: [1, 2], nested: { a: 'ä' } }));
+  const session = sessions.load(cookie);
+  session.data = { list: [1, 2], nested: { a: 'ä' } };
+  assert.equal(await sessions.setCookie(session), null);
+  session.data.list.push(3);
+  const line = await sessions.setCookie(session);
+  assert.deepEqual(sessions.load(cookieOf(line)).data.list, [1, 2, 3]);
+  assert.equal(await sessions.setCookie(session), null);
+});
+
+test('user fields can have any name', async () => {
+  const { sessions } = withClock();
+  const data = { data: { data: 1 }, flash: 'x', subject: 2, authenticate: null, sid: 's', __proto__: undefined };
+  Object.defineProperty(data, '__proto__', { value: { own: true }, enumerable: true });
+  const session = sessions.load(await stored(sessions, (session) => (session.data = data)));
+  assert.equal(session.subject, null);
+  assert.deepEqual(session.data.data, { data: 1 });
+  assert.deepEqual(Object.getOwnPropertyDescriptor(session.data, '__proto__').value, { own: true });
+  assert.equal({}.own, undefined);
+  assert.equal(await sessions.setCookie(session), null);
+});
+
+test('authenticate rotates, and another user starts empty', async () => {
+  const { sessions, clock } = withClock();
+  const anonymous = await stored(sessions, (session) => (session.data.cart = 1));
+  const session = sessions.load(anonymous);
+  const before = session.key;
+  session.authenticate('ada');
+  assert.equal(session.authenticatedAt, null);
+  clock.now += 1000;
+  const line = await sessions.setCookie(session);
+  assert.equal(session.key, before);
+  const ada = sessions.load(cookieOf(line));
+  assert.deepEqual([ada.subject, ada.data.cart, ada.authenticatedAt.getTime()], ['ada', 1, START + 1000]);
+  ada.flash.set('notice', 'for ada');
+  ada.authenticate('bob');
+  assert.deepEqual([ada.subject, ada.data], ['bob', {}]);
+  const bob = sessions.load(cookieOf(await sessions.setCookie(ada)));
+  assert.deepEqual([bob.subject, bob.data, bob.flash.get('notice')], ['bob', {}, null]);
+  assert.throws(() => bob.authenticate(''), TypeError);
+});
+
+test('flash messages are shown once, by the first request that looks', async () => {
+  const { sessions } = withClock();
+  const first = await stored(sessions, (session) => {
+    session.flash.set('notice', 'Saved');
+    session.flash.set('alert', 'Careful');
+  });
+  const blind = sessions.load(first);
+  assert.equal(await sessions.setCookie(blind), null);
+  const looking = sessions.load(first);
+  assert.equal(looking.flash.get('notice'), 'Saved');
+  assert.deepEqual(looking.flash.all(), { notice: 'Saved', alert: 'Careful' });
+  looking.flash.keep('alert');
+  const next = sessions.load(cookieOf(await sessions.setCookie(looking)));
+  assert.deepEqual([next.flash.get('notice'), next.flash.get('alert')], [null, 'Careful']);
+  const last = sessions.load(cookieOf(await sessions.setCookie(next)));
+  assert.deepEqual(last.flash.all(), {});
+  last.flash.set('a', '1');
+  last.flash.discard('a');
+  assert.equal(await sessions.setCookie(last), null);
+});
+
+test('destroy ends the session for this client', async () => {
+  const { sessions } = withClock();
+  const cookie = await stored(sessions, (session) => session.authenticate('ada'));
+  const session = sessions.load(cookie);
+  session.destroy();
+  session.data.zombie = true;
+  session.authenticate('zombie');
+  assert.equal(session.subject, null);
+  assert.equal(await sessions.setCookie(session), '__Host-session=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax');
+  const nobody = sessions.load(null);
+  nobody.destroy();
+  assert.equal(await sessions.setCookie(nobody), null);
+});
+
+test('sessions slide, end when idle, and end absolutely', async () => {
+  const { sessions, clock } = withClock({ idleTimeout: 100, absoluteTimeout: 250 });
+  let cookie = await stored(sessions, (session) => (session.data.a = 1));
+  clock.now = START + 9_000;
+  assert.equal(await sessions.setCookie(sessions.load(cookie)), null);
+  clock.now = START + 99_999;
+  const line = await sessions.setCookie(sessions.load(cookie));
+  assert.match(line, /Max-Age=100;/);
+  clock.now = START + 100_000;
+  assert.equal(sessions.load(cookie).rejected, 'expired');
+  cookie = cookieOf(line);
+  clock.now = START + 190_000;
+  const last = sessions.load(cookie);
+  assert.equal(last.data.a, 1);
+  assert.equal(last.absoluteEnd.getTime(), START + 250_000);
+  cookie = cookieOf(await sessions.setCookie(last));
+  clock.now = START + 249_999;
+  assert.equal(sessions.load(cookie).rejected, null);
+  assert.equal(await sessions.setCookie(sessions.load(cookie)), null);
+  clock.now = START + 250_000;
+  assert.equal(sessions.load(cookie).rejected, 'expired');
+});
+
+test('clock skew is tolerated when asked for', async () => {
+  const { sessions, clock } = withClock({ clockSkew: 30, idleTimeout: 100 });
+  const strict = createSessions({ secret, now: () => clock.now, idleTimeout: 100 });
+  const cookie = await stored(sessions, (session) => (session.data.a = 1));
+  clock.now = START + 129_999;
+  assert.equal(sessions.load(cookie).rejected, null);
+  assert.equal(strict.load(cookie).rejected, 'expired');
+  clock.now = START + 130_000;
+  assert.equal(sessions.load(cookie).rejected, 'expired');
+});
+
+test('a refused cookie is left alone', async () => {
+  const { sessions } = withClock();
+  for (const [value, rejected] of [
+    ['x', 'malformed'],
+    ['', 'malformed'],
+    ['A'.repeat(5000), 'malformed'],
+    [cookieOf(await stored(createSessions({ secret: generateSecret() }), (s) => (s.data.a = 1))).split('=')[1], 'unknown-key'],
+  ]) {
+    const session = sessions.load(`__Host-session=${value}`);
+    assert.equal(session.rejected, rejected, value);
+    assert.equal(session.isNew, true);
+    assert.equal(await sessions.setCookie(session), null);
+  }
+});
+
+test('duplicate cookies: the good one is found, whatever stands before it', async () => {
+  const { sessions } = withClock();
+  const good = await stored(sessions, (session) => (session.data.good = true));
+  assert.equal(sessions.load(`__Host-session=bad; ${good}`).data.good, true);
+  assert.equal(sessions.load(`a=b;${good}; __Host-session=bad`).data.good, true);
+  assert.equal(sessions.load(`${'__Host-session=bad; '.repeat(4)}${good}`).rejected, 'malformed');
+  assert.equal(sessions.load(`__host-session=x; x__Host-session=y`).rejected, null);
+});
+
+test('any source of cookies will do', async () => {
+  const { sessions } = withClock();
+  const cookie = await stored(sessions, (session) => (session.data.good = true));
+  for (const source of [cookie, new Headers({ cookie }), new Request('https://a.example', { headers: { cookie } }), { headers: { cookie } }, { cookie: [cookie] }]) {
+    assert.equal(sessions.load(source).data.good, true);
+  }
+  for (const source of [null, undefined, '', {}, { headers: {} }, new Headers()]) assert.equal(sessions.load(source).isNew, true);
+});
+
+test('keys rotate without signing anyone out', async () => {
+  const old = generateSecret();
+  const before = createSessions({ secret: old });
+  const cookie = await stored(before, (session) => session.authenticate('ada'));
+  for (const previousSecrets of [[old], `${generateSecret()}, ${old}`]) {
+    const sessions = createSessions({ secret, previousSecrets });
+    const session = sessions.load(cookie);
+    assert.equal(session.subject, 'ada');
+    const line = await sessions.setCookie(session);
+    assert.equal(createSessions({ secret }).load(cookieOf(line)).subject, 'ada');
+  }
+});
+
+test('client binding', async () => {
+  const binding = { ip: true, userAgent: true };
+  const { sessions } = withClock({ clientBinding: binding, clientAddress: (request) => request.headers.get('x-real-ip') });
+  const home = { ip: '203.0.113.7', userAgent: 'A' };
+  const session = sessions.load(null, home);
+  session.data.a = 1;
+  const cookie = cookieOf(await sessions.setCookie(session));
+  assert.equal(sessions.load(cookie, home).rejected, null);
+  assert.equal(sessions.load(cookie, { ...home, ip: '203.0.113.8' }).rejected, 'bound-elsewhere');
+  assert.equal(sessions.load(cookie, { ...home, userAgent: 'B' }).rejected, 'bound-elsewhere');
+  assert.equal(sessions.load(cookie, { ip: home.ip }).rejected, 'bound-elsewhere');
+  const request = new Request('https://a.example', { headers: { cookie, 'x-real-ip': home.ip, 'user-agent': 'A' } });
+  assert.equal(sessions.load(request).rejected, null);
+  assert.throws(() => sessions.load(cookie), { code: 'client-address', name: 'ClientAddressError' });
+  // Not bound yet: bound by the next save, which it causes.
+  const { sessions: loose } = withClock();
+  const unbound = await stored(loose, (each) => (each.data.a = 1));
+  const line = await sessions.setCookie(sessions.load(unbound, home));
+  assert.equal(sessions.load(cookieOf(line), { ...home, ip: '2001:db8::1' }).rejected, 'bound-elsewhere');
+});
+
+test('initial data', async () => {
+  const { sessions } = withClock({ initial: () => ({ visits: 0, list: [] }) });
+  const session = sessions.load(null);
+  assert.equal(session.data.visits, 0);
+  assert.equal(await sessions.setCookie(session), null);
+  session.authenticate('ada');
+  assert.deepEqual(sessions.load(cookieOf(await sessions.setCookie(session))).data, { visits: 0, list: [] });
+  const created = sessions.create();
+  assert.deepEqual(sessions.load(cookieOf(await sessions.setCookie(created))).data, { visits: 0, list: [] });
+});
+
+test('data that JSON or a cookie cannot hold', async () => {
+  const { sessions } = withClock();
+  const cookie = await stored(sessions, (session) => (session.data.a = 1));
+  const cyclic = {};
+  cyclic.self = cyclic;
+  for (const data of [{ big: 1n }, cyclic, [1], 'text', null, 5, { toJSON: () => undefined }]) {
+    const session = sessions.load(cookie);
+    session.data = data;
+    await assert.rejects(sessions.setCookie(session), { code: 'not-json', name: 'NotJsonError' });
+  }
+  for (const length of [4000, 100_000, 2_000_000]) {
+    const session = sessions.load(cookie);
+    session.data.a = 'x'.repeat(length);
+    const error = await sessions.commit(session, new Response()).catch((error) => error);
+    assert.ok(error instanceof api.CookieTooLargeError && error instanceof api.SessionError, String(error));
+    assert.equal(error.limit, 4096);
+    assert.ok(error.actual > length && error.message.includes(String(error.actual)));
+    session.data.a = 2;
+    assert.equal(sessions.load(cookieOf(await sessions.setCookie(session))).data.a, 2);
+  }
+});
+
+test('payloads of other writers', async () => {
+  const { sessions } = withClock();
+  const said = { sid: 'oKGio6SlpqeoqaqrrK2urw', rot: 3, iat: START, abs: START + 1e7, ver: 9, sub: 'jörg', epoch: 4, later: [1] };
+  const rust = sealed(`${JSON.stringify(said).slice(0, -1)},"data":{"b":1.0,"a":"\\u00e9"}}`, START + 3_600_000);
+  const session = sessions.load(rust);
+  assert.deepEqual([session.subject, session.data], ['jörg', { b: 1, a: 'é' }]);
+  assert.equal(await sessions.setCookie(session), null, 'another form of the same data is no change');
+  for (const payload of ['', '{', 'null', '[]', '{"sid":"x"}', '{"sid":5,"rot":1,"iat":1,"abs":2,"data":{}}']) {
+    const unreadable = sessions.load(sealed(payload, START + 1000));
+    assert.deepEqual([unreadable.rejected, unreadable.isNew, unreadable.data], ['malformed', true, {}], payload);
+  }
+});
+
+test('references of stored sessions are verified', () => {
+  const { sessions, clock } = withClock();
+  const payload = JSON.stringify({ sid: 'oKGio6SlpqeoqaqrrK2urw', rot: 2, iat: START, abs: START + 9000, ver: 3, sub: '42' });
+  const cookie = sealed(payload, START + 5000, { kind: 1 });
+  assert.deepEqual(sessions.verify(cookie), {
+    valid: true,
+    subject: '42',
+    key: 'ErBlo6en2dwTjJ6_yq5RLg',
+    rotation: 2,
+    expiresAt: new Date(START + 5000),
+    absoluteEnd: new Date(START + 9000),
+  });
+  assert.equal(sessions.load(cookie).rejected, 'wrong-cookie');
+  assert.deepEqual(sessions.verify(null), { valid: false, rejected: null });
+  assert.deepEqual(sessions.verify(`${cookie}x`), { valid: false, rejected: 'malformed' });
+  clock.now = START + 5000;
+  assert.deepEqual(sessions.verify(cookie), { valid: false, rejected: 'expired' });
+});
+
+test('impossible options are errors when the application starts', async () => {
+  for (const [options, code] of [
+    [{ secret: undefined }, 'bad-secret'],
+    [{ secret: '' }, 'bad-secret'],
+    [{ secret: 'correct horse battery staple' }, 'passphrase'],
+    [{ secret: 'sk1_short' }, 'bad-secret'],
+    [{ secret: `sk1_${'A'.repeat(43)}` }, 'bad-secret'],
+    [{ previousSecrets: ['nonsense'] }, 'passphrase'],
+    [{ preset: 'staging' }, 'bad-config'],
+    [{ cookie: { domain: 'example.com' } }, 'bad-config'],
+    [{ cookie: { name: 'a b' } }, 'bad-config'],
+    [{ cookie: { name: 's', secure: false, sameSite: 'none' } }, 'bad-config'],
+    [{ cookie: { sameSite: 'Lax' } }, 'bad-config'],
+    [{ cookie: { secure: 'yes' } }, 'bad-config'],
+    [{ idleTimeout: 0 }, 'bad-config'],
+    [{ idleTimeout: -1 }, 'bad-config'],
+    [{ idleTimeout: '1h' }, 'bad-config'],
+    [{ absoluteTimeout: 401 * 86_400 }, 'bad-config'],
+    [{ clockSkew: NaN }, 'bad-config'],
+    [{ clientBinding: { ip: { v4: 33, v6: 64 } } }, 'bad-config'],
+  ]) {
+    const error = await Promise.resolve().then(() => createSessions({ secret, ...options })).catch((error) => error);
+    assert.ok(error instanceof api.SessionError, JSON.stringify(options));
+    assert.equal(error.code, code, error.message);
+    assert.doesNotMatch(error.message, /sk1_A/);
+  }
+  await assert.rejects(deriveSessions({ secret: 'short' }), { code: 'bad-secret' });
+  await assert.rejects(deriveSessions({ secret: 'correct horse battery staple', kdf: { iterations: 10 } }), { code: 'bad-secret' });
+});
+
+test('every cookie attribute', async () => {
+  const cookie = { name: 'id', path: '/app', domain: 'example.com', httpOnly: false, sameSite: 'none', partitioned: true, persistent: false };
+  const { sessions } = withClock({ cookie });
+  const session = sessions.create();
+  assert.match(await sessions.setCookie(session), /^id=[\w-]+; Path=\/app; Domain=example.com; Secure; SameSite=None; Partitioned$/);
+});
+
+test('presets have the names and values of Rust', async () => {
+  for (const [preset, name, age] of [['development', 'session', 1800], ['production', '__Host-session', 3600], ['testing', 'session', 300], ['clustered', '__Host-session', 3600]]) {
+    const { sessions } = withClock({ preset });
+    const line = await sessions.setCookie(sessions.create());
+    assert.ok(line.startsWith(`${name}=`) && line.includes(`Max-Age=${age};`), line);
+    assert.equal(line.includes('; Secure'), name !== 'session');
+  }
+  const { sessions } = withClock({ preset: 'high_security' });
+  assert.match(await sessions.setCookie(sessions.create({ ip: '::1', userAgent: 'A' })), /Max-Age=900; .*SameSite=Strict/);
+});
+
+test('without Web Crypto there is a clear error', () => {
+  const { crypto } = globalThis;
+  Object.defineProperty(globalThis, 'crypto', { value: undefined, configurable: true });
+  try {
+    assert.throws(() => createSessions({ secret }), { code: 'no-web-crypto', name: 'CryptoUnavailableError' });
+  } finally {
+    Object.defineProperty(globalThis, 'crypto', { value: crypto, configurable: true });
+  }
+});
+
+test('a runtime that derives too little names the way out', async (t) => {
+  // What Cloudflare's production workers do.
+  t.mock.method(crypto.subtle, 'deriveBits', async ({ iterations }) => {
+    if (iterations > 100_000) throw new DOMException('iteration counts above 100000 are not supported', 'NotSupportedError');
+    return new ArrayBuffer(32);
+  });
+  const error = await deriveSessions({ secret: 'correct horse battery staple' }).catch((error) => error);
+  assert.ok(error instanceof api.KeyDerivationError);
+  assert.match(error.message, /sk1_/);
+});
+
+test('100,000 hostile tokens, then a good one', async () => {
+  const { sessions } = withClock();
+  const good = await stored(sessions, (session) => (session.data.good = true));
+  const [name, token] = good.split('=');
+  for (let round = 0; round < 100_000; round++) {
+    const at = (round * 7919) % token.length;
+    const how = round % 4;
+    const value =
+      how === 0 ? token.slice(0, at) : how === 1 ? `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`
+      : how === 2 ? 'AQB'.padEnd(round % 5000, 'Q') : String.fromCharCode(...randomBytes(round % 50));
+    if (sessions.load(`${name}=${value}`).data.good === true) assert.equal(value, token);
+  }
+  assert.equal(sessions.load(good).data.good, true);
+});
+
+test('a trap in the module does not poison the requests after it', async (t) => {
+  const { sessions } = withClock();
+  const good = await stored(sessions, (session) => (session.data.good = true));
+  const { encodeInto } = TextEncoder.prototype;
+  // A length that lies about what was written past the memory's end: the module traps or refuses, and the next request is served.
+  t.mock.method(TextEncoder.prototype, 'encodeInto', function (text, into) {
+    if (text.includes('trap')) throw new WebAssembly.RuntimeError('unreachable');
+    return encodeInto.call(this, text, into);
+  });
+  assert.equal(sessions.load(`${good}; trap=1`).rejected, 'malformed');
+  assert.equal(sessions.load(good).data.good, true);
+  assert.equal(sessions.load(good).subject, null);
+});
+
+test('sessions that are created with each request cost no memory', async () => {
+  const one = createSessions({ secret, cookie: { name: 'one', secure: false } });
+  const cookie = await stored(one, (session) => (session.data.a = 1));
+  for (let round = 0; round < 1000; round++) {
+    createSessions({ secret, cookie: { name: `other${round}`, secure: false } });
+  }
+  assert.equal(one.load(cookie).data.a, 1);
+  for (let round = 0; round < 20_000; round++) createSessions({ secret, cookie: { name: 'one', secure: false } });
+  assert.equal(one.load(cookie).data.a, 1);
+});

@@ -1,0 +1,14 @@
+import * as api from 'session-edge';
+import { data } from './data.mjs';
+import { report } from './scenario.mjs';
+
+globalThis.inPage = () => report(api, data);
+globalThis.inServiceWorker = async () => {
+  await navigator.serviceWorker.register('/worker.js', { type: 'module' });
+  await navigator.serviceWorker.ready;
+  if (navigator.serviceWorker.controller === null) {
+    await new Promise((resolve) => navigator.serviceWorker.addEventListener('controllerchange', resolve, { once: true }));
+  }
+  return (await fetch('/report')).json();
+};
+globalThis.ready = true;
