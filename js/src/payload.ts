@@ -99,12 +99,15 @@ export function draft(
   const { idle, slides, bindsIp, bindsUserAgent } = provider.about;
   // A binding under an older key is made anew, like one that isn't there.
   const rebind = (bindsIp || bindsUserAgent) && (payload.bind === undefined || payload.bind.kid !== provider.bind(payload.sid, null, who)?.kid);
-  const extended = Math.min(now + idle, payload.abs);
+  const signsIn = changes !== null && changes.subject !== null;
+  // Who signs in gets all of both timeouts, as in Rust.
+  const abs = signsIn ? now + provider.about.absolute : payload.abs;
+  const extended = Math.min(now + idle, abs);
 
   if (changes === null && !(rebind && opened !== null)) {
     if (opened === null) return null;
     const gain = slides ? extended - opened.expiresAt : 0;
-    const due = gain >= idle / 10 || (gain > 0 && extended === payload.abs);
+    const due = gain >= idle / 10 || (gain > 0 && extended === abs);
     return due || opened.oldKey ? { payload: text, expiresAt: due ? extended : opened.expiresAt } : null;
   }
 
@@ -118,6 +121,7 @@ export function draft(
     // The epoch counts how often Rust revoked the sessions of the subject before: of another one it says nothing.
     ...(subject === null ? kept : rest),
     sid,
+    abs,
     rot: payload.rot + (opened !== null && (regenerated || subject !== null) ? 1 : 0),
     ver: (payload.ver ?? 0) + 1,
     ...(subject === null ? {} : { sub: subject, auth: now }),
@@ -127,7 +131,7 @@ export function draft(
   const head = JSON.stringify(meta).slice(0, -1);
   return {
     payload: `${head},"data":${data ?? JSON.stringify(before)}}`,
-    expiresAt: opened === null || slides ? extended : opened.expiresAt,
+    expiresAt: opened === null || slides || signsIn ? extended : opened.expiresAt,
   };
 }
 

@@ -149,6 +149,17 @@ test('destroy ends the session for this client', async () => {
   assert.equal(await sessions.setCookie(nobody), null);
 });
 
+test('signing in begins both timeouts anew, also where requests do not', async () => {
+  const { sessions, clock } = withClock({ idleTimeout: 100, absoluteTimeout: 250, sliding: false });
+  const before = await stored(sessions, (session) => (session.data.a = 1));
+  clock.now += 90_000;
+  const session = sessions.load(before);
+  session.authenticate('ada');
+  const after = sessions.load(cookieOf(await sessions.setCookie(session)));
+  assert.equal(after.expiresAt.getTime(), clock.now + 100_000);
+  assert.equal(after.absoluteEnd.getTime(), clock.now + 250_000);
+});
+
 test('sessions slide, end when idle, and end absolutely', async () => {
   const { sessions, clock } = withClock({ idleTimeout: 100, absoluteTimeout: 250 });
   let cookie = await stored(sessions, (session) => (session.data.a = 1));
