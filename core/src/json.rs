@@ -8,6 +8,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Unreadable},
@@ -49,8 +50,9 @@ pub(crate) fn to_value(data: &impl Serialize) -> Result<Value, Error> {
     serde_json::to_value(data).map_err(|error| Error::Serialize(error.to_string()))
 }
 
-pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::Serialize(error.to_string()))
+/// Wiped when dropped: it may hold anything that a session holds.
+pub(crate) fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    serde_json::to_vec(value).map(Zeroizing::new).map_err(|error| Error::Serialize(error.to_string()))
 }
 
 /// Reads a `T` from an object alone: what serde derives for a struct takes an array of its fields as well.

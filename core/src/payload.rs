@@ -98,7 +98,7 @@ impl Payload {
     pub(crate) fn compose(meta: &Meta<'_>, data: &[u8]) -> Result<Self, Error> {
         const FIELD: &[u8] = br#","data":"#;
 
-        let head = Zeroizing::new(to_json(meta)?);
+        let head = to_json(meta)?;
         let open = head.strip_suffix(b"}").unwrap_or(&head);
         let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + FIELD.len() + data.len()));
         bytes.extend_from_slice(open);

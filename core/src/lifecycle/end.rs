@@ -1,7 +1,5 @@
 //! What the client is told: when a token is due, what it holds; and how a session ends.
 
-use zeroize::Zeroizing;
-
 use crate::{
     error::{Error, Rejection},
     flash::{Flash, Messages},
@@ -95,6 +93,6 @@ impl<T: SessionData> Session<T> {
         let Some(id) = &self.facts.id else { return Ok(None) };
         let no_flash = Messages::default();
         let meta = self.facts.meta(id, &no_flash, Kind::Reference);
-        Ok(Some(Plaintext::from(&Zeroizing::new(to_json(&meta)?)[..])))
+        Ok(Some(Plaintext::from(&to_json(&meta)?[..])))
     }
 }

@@ -1,6 +1,6 @@
 //! How sessions are saved: drafted, accepted, merged on conflict.
 
-use alloc::{borrow::Cow, vec::Vec};
+use alloc::vec::Vec;
 
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -65,7 +65,7 @@ impl<T: SessionData> Session<T> {
         facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
-            // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4 §2.2.3): who signs in gets all of it.
+            // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4, Reauthentication): who signs in gets all of it.
             facts.absolute_end = context.expiry.absolute_end(context.now);
         }
         if let (true, Some(policy), Some(client)) = (bound, context.binding, &self.client) {
@@ -77,7 +77,7 @@ impl<T: SessionData> Session<T> {
                     "it is nested more than 127 deep, and could not be read again".into(),
                 ));
             }
-            Some(data) => Cow::Owned(data),
+            Some(data) => Text::Written(data),
             None => self.base_data()?,
         };
         let flash = self.flash.pending();
@@ -224,15 +224,15 @@ impl<T: SessionData> Session<T> {
 
     /// The data as JSON if it differs from what was loaded: compared as bytes first, then as trees (a map may have been written in
     /// another order).
-    fn changed_data(&self) -> Result<Option<Vec<u8>>, Error> {
+    fn changed_data(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let mine = to_json(&self.data)?;
         let before = self.base_data()?;
-        if mine == *before {
+        if **mine == *before {
             return Ok(None);
         }
         // Fields that this program doesn't know: what it would have written of what it read lacks them.
         let known = to_json(&read_data::<T>(&before)?)?;
-        if known == *before && mine.len() != before.len() {
+        if **known == *before && mine.len() != before.len() {
             return Ok(Some(mine));
         }
         // From the data, not from its text: a tree refuses an integer beyond 64 bits, which reading would round.
@@ -242,16 +242,33 @@ impl<T: SessionData> Session<T> {
     }
 
     /// The data as it was loaded; that of a new session is the type's default.
-    fn base_data(&self) -> Result<Cow<'_, [u8]>, Error> {
+    fn base_data(&self) -> Result<Text<'_>, Error> {
         match &self.base {
-            Some(base) => Ok(Cow::Borrowed(base.payload.data())),
-            None => to_json(&T::default()).map(Cow::Owned),
+            Some(base) => Ok(Text::Loaded(base.payload.data())),
+            None => to_json(&T::default()).map(Text::Written),
         }
     }
 
     /// What this program would have written of the data as it was loaded.
     fn base_value(&self) -> Result<Value, Error> {
         to_value(&read_data::<T>(&self.base_data()?)?)
+    }
+}
+
+/// The data as JSON, borrowed from what was loaded or written just now.
+enum Text<'a> {
+    Loaded(&'a [u8]),
+    Written(Zeroizing<Vec<u8>>),
+}
+
+impl core::ops::Deref for Text<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Loaded(text) => text,
+            Self::Written(text) => text,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sessions in axum, and in any other framework that is built on tower.
+//! Sessions in axum, as tower layers.
 //!
 //! [`SessionLayer`] gives every request a place for its session and commits it before the response leaves; handlers extract a
 //! [`SessionHandle`](crate::SessionHandle); [`RequireAuth`] turns away visitors who aren't signed in.
@@ -22,6 +22,9 @@
 //!     .layer(SessionLayer::new(sessions));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Other services that are built on tower and the `http` crate can use [`SessionLayer`] too, where a response's body can be made of a `String` (it
+//! answers 503 and 413 by itself): they get the handle by `SessionHandle::from_request_parts(&mut parts, &())`.
 //!
 //! # Deployment
 //! - To bind sessions to addresses, serve with `into_make_service_with_connect_info::<SocketAddr>()`; behind proxies name them with

@@ -127,16 +127,7 @@ impl Sealed for CookieHeld {
         Ok(session)
     }
 
-    async fn extend<T: SessionData>(
-        &self,
-        shared: &Shared<T>,
-        session: &mut Session<T>,
-    ) -> Result<(), Error> {
-        let expiry = &shared.config.expiry;
-        let extended = expiry.extension(shared.now(), session.expires_at(), session.absolute_end());
-        if let Some(extended) = extended {
-            session.extend_to(extended);
-        }
+    async fn extend<T: SessionData>(&self, _: &Session<T>, _: Timestamp) -> Result<(), Error> {
         Ok(())
     }
 

@@ -28,7 +28,7 @@ impl<B: sealed::Backend> Backend for B {}
 mod sealed {
     use core::future::Future;
 
-    use session_core::{Error as CoreError, Kind, Opened, Plaintext, Session, SessionData};
+    use session_core::{Error as CoreError, Kind, Opened, Plaintext, Session, SessionData, Timestamp};
 
     use super::{Cell, Written};
     use crate::{error::Error, sessions::Shared};
@@ -45,11 +45,11 @@ mod sealed {
             opened: Opened,
         ) -> impl Future<Output = Result<Session<T>, Error>> + Send;
 
-        /// Extends a session that passed every check, if that is due.
+        /// Extends what is stored of a session that passed every check.
         fn extend<T: SessionData>(
             &self,
-            shared: &Shared<T>,
-            session: &mut Session<T>,
+            session: &Session<T>,
+            expires_at: Timestamp,
         ) -> impl Future<Output = Result<(), Error>> + Send;
 
         /// Tries one save.

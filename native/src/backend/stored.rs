@@ -2,7 +2,7 @@
 
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, RecordCodec, Reference, Rejection, Session,
-    SessionData, SubjectTag, Unreadable, lifecycle::Draft,
+    SessionData, SubjectTag, Timestamp, Unreadable, lifecycle::Draft,
 };
 
 use super::{Cell, Change, Sealed, Theirs, Written};
@@ -64,17 +64,10 @@ impl<S: Store> Sealed for Stored<S> {
     }
 
     /// A round trip of its own, once in a tenth of the idle timeout: a token that is refused must not keep a session alive.
-    async fn extend<T: SessionData>(
-        &self,
-        shared: &Shared<T>,
-        session: &mut Session<T>,
-    ) -> Result<(), Error> {
-        let expiry = &shared.config.expiry;
-        let extended = expiry.extension(shared.now(), session.expires_at(), session.absolute_end());
-        let Some((touch, key)) = extended.zip(session.key()) else { return Ok(()) };
-        let lookup = Lookup { touch: Some(touch), ..Lookup::default() };
+    async fn extend<T: SessionData>(&self, session: &Session<T>, expires_at: Timestamp) -> Result<(), Error> {
+        let Some(key) = session.key() else { return Ok(()) };
+        let lookup = Lookup { touch: Some(expires_at), ..Lookup::default() };
         self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
-        session.extend_to(touch);
         Ok(())
     }
 

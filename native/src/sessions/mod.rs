@@ -223,7 +223,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let sealed_with = opened.key_id();
         let mut session = self.inner.backend.load(shared, opened).await?;
         self.bind(&mut session, client)?;
-        self.inner.backend.extend(shared, &mut session).await?;
+        let expiry = &shared.config.expiry;
+        if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {
+            self.inner.backend.extend(&session, extended).await?;
+            session.extend_to(extended);
+        }
         if sealed_with != shared.config.keys.sealing_key_id() {
             session.renew_token();
         }
