@@ -56,9 +56,7 @@ impl RetryPolicy {
     pub fn longest_delay(&self, failures: u32) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let growth = self.backoff_multiplier.max(1.0).powi(exponent);
-        // What no `Duration` can hold is longer than any limit.
-        Duration::try_from_secs_f64(self.base_delay.as_secs_f64() * growth)
-            .map_or(self.max_delay, |delay| delay.min(self.max_delay))
+        at_most(self.max_delay, self.base_delay.as_secs_f64() * growth)
     }
 
     /// A pause after so many failed tries.
@@ -72,13 +70,19 @@ impl RetryPolicy {
         };
         // `max` and `min` also turn what is not a number into one.
         let jitter = self.jitter.max(0.0).min(1.0);
-        self.longest_delay(failures).mul_f64(1.0 - jitter * shorter)
+        let longest = self.longest_delay(failures);
+        at_most(longest, longest.as_secs_f64() * (1.0 - jitter * shorter))
     }
 
     /// The pause before the next try, or `None` after the last.
     pub(super) fn pause(&self, failures: u32, random: &dyn Random) -> Option<Duration> {
         (failures < self.max_attempts).then(|| self.delay(failures, random))
     }
+}
+
+/// So many seconds, or `most`: also instead of what no `Duration` can hold.
+fn at_most(most: Duration, seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(most, |duration| duration.min(most))
 }
 
 #[cfg(test)]
