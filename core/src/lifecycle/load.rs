@@ -24,23 +24,30 @@ impl<T: SessionData> Session<T> {
     #[must_use]
     pub fn anonymous(expiry: &Expiry, now: Timestamp, rejection: Option<Rejection>) -> Self {
         let absolute_end = expiry.absolute_end(now);
+        let facts = Facts {
+            id: None,
+            created_at: now,
+            absolute_end,
+            rotation: 0,
+            version: Version::default(),
+            subject: None,
+            authenticated_at: None,
+            epoch: None,
+            binding: None,
+        };
+        let expires_at = expiry.expires_at(now, absolute_end);
+        Self::untouched(State::Anonymous(rejection), facts, expires_at, T::default())
+    }
+
+    /// A session that nothing was done to yet.
+    fn untouched(state: State, facts: Facts, expires_at: Timestamp, data: T) -> Self {
         Self {
-            facts: Facts {
-                id: None,
-                created_at: now,
-                absolute_end,
-                rotation: 0,
-                version: Version::default(),
-                subject: None,
-                authenticated_at: None,
-                epoch: None,
-                binding: None,
-            },
-            expires_at: expiry.expires_at(now, absolute_end),
+            facts,
+            expires_at,
             token_expires_at: None,
-            data: T::default(),
+            data,
             flash: Flash::default(),
-            state: State::Anonymous(rejection),
+            state,
             changes: 0,
             renewals: 0,
             data_touched: false,
@@ -107,22 +114,10 @@ impl<T: SessionData> Session<T> {
     fn active(facts: Facts, flash: Messages, payload: Payload, expires_at: Timestamp) -> Result<Self, Error> {
         let data = read_data(payload.data())?;
         Ok(Self {
-            facts,
-            expires_at,
             token_expires_at: Some(expires_at),
-            data,
             flash: Flash::arrived(flash.clone()),
-            state: State::Active,
-            changes: 0,
-            renewals: 0,
-            data_touched: false,
-            replaced: false,
-            renew: false,
-            authenticated_now: false,
-            wanted: false,
             base: Some(Base { payload, flash }),
-            unconfirmed: None,
-            client: None,
+            ..Self::untouched(State::Active, facts, expires_at, data)
         })
     }
 
