@@ -160,7 +160,7 @@ impl Sealed for CookieHeld {
         })
     }
 
-    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+    async fn confirm<T: SessionData>(&self, session: &impl Cell<T>) -> Result<(), Error> {
         session.with(|session| self.check(session)).map_err(Error::Ended)
     }
 

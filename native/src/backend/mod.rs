@@ -62,7 +62,6 @@ mod sealed {
         /// Whether the session is still what was loaded: [`Error::Ended`] if it was ended or rotated meanwhile.
         fn confirm<T: SessionData>(
             &self,
-            shared: &Shared<T>,
             session: &impl Cell<T>,
         ) -> impl Future<Output = Result<(), Error>> + Send;
 

@@ -116,7 +116,7 @@ impl<S: Store> Sealed for Stored<S> {
         }
     }
 
-    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+    async fn confirm<T: SessionData>(&self, session: &impl Cell<T>) -> Result<(), Error> {
         let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
         let Some(key) = key else { return Ok(()) };
         let found = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await?;

@@ -54,7 +54,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         if !session.with(|session| session.token_due(&shared.config.expiry)) {
             return Ok(None);
         }
-        match backend.confirm(shared, session).await {
+        match backend.confirm(session).await {
             Ok(()) => session.with(|session| self.due_cookie(session)),
             Err(Error::Ended(reason)) => {
                 self.ended(session, reason);
