@@ -55,6 +55,12 @@ pub enum Error {
     /// The payload is authentic but doesn't fit the application's data type, or belongs to another session. Nothing was changed.
     #[error("the stored session can't be read: {0}")]
     Unreadable(Unreadable),
+    /// Two requests changed a field whose [`MergePolicy`](crate::MergePolicy) is `Fail`; this one came second, and nothing of it was saved.
+    #[error("another request changed `{field}` of the session at the same time; nothing was saved")]
+    MergeConflict {
+        /// The path of the field, as the application declared it.
+        field: String,
+    },
     /// The text is not the key of a session: 22 characters of base64url.
     #[error("not a session key: expected the 22 characters that a listing shows")]
     Key,

@@ -111,7 +111,12 @@ impl<T: SessionData> Session<T> {
         Ok(session)
     }
 
-    fn active(facts: Facts, flash: Messages, payload: Payload, expires_at: Timestamp) -> Result<Self, Error> {
+    pub(super) fn active(
+        facts: Facts,
+        flash: Messages,
+        payload: Payload,
+        expires_at: Timestamp,
+    ) -> Result<Self, Error> {
         let data = read_data(payload.data())?;
         Ok(Self {
             token_expires_at: Some(expires_at),
@@ -144,7 +149,7 @@ impl<T: SessionData> Session<T> {
 }
 
 impl Facts {
-    fn of(parsed: &mut Parsed<'_>, id: SessionId, version: Version) -> Self {
+    pub(super) fn of(parsed: &mut Parsed<'_>, id: SessionId, version: Version) -> Self {
         Self {
             id: Some(id),
             created_at: parsed.iat,
