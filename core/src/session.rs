@@ -133,6 +133,7 @@ pub(crate) struct Facts {
     pub(crate) subject: Option<String>,
     pub(crate) authenticated_at: Option<Timestamp>,
     pub(crate) epoch: Option<u64>,
+    pub(crate) rotated_at: Option<Timestamp>,
     pub(crate) binding: Option<Fingerprint>,
 }
 

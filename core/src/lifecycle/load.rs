@@ -1,6 +1,7 @@
 //! How sessions come to be: of nothing, of a cookie-held token, of a record.
 
 use alloc::{borrow::Cow, vec::Vec};
+use core::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -33,6 +34,7 @@ impl<T: SessionData> Session<T> {
             subject: None,
             authenticated_at: None,
             epoch: None,
+            rotated_at: None,
             binding: None,
         };
         let expires_at = expiry.expires_at(now, absolute_end);
@@ -82,25 +84,29 @@ impl<T: SessionData> Session<T> {
         Self::active(facts, flash, payload, expires_at)
     }
 
-    /// The session that a reference token names, from its record.
+    /// The session that a reference token names, from its record. `grace` is how long after a rotation a token of before may still be
+    /// on its way ([`Config::rotation_grace`](crate::Config::rotation_grace)): it is refused either way, for another reason.
     ///
     /// # Errors
-    /// [`Error::Rejected`] with [`Rejection::Superseded`] or [`Rejection::Revoked`] if token and record don't agree;
+    /// [`Error::Rejected`] with [`Rejection::Superseded`], [`Rejection::Reused`] or [`Rejection::Revoked`] if token and record don't agree;
     /// [`Error::Unreadable`] if the record is another session's or doesn't fit `T`.
     pub fn from_record(
         reference: &Reference,
         version: Version,
         expires_at: Timestamp,
         payload: Zeroizing<Vec<u8>>,
+        now: Timestamp,
+        grace: Duration,
     ) -> Result<Self, Error> {
         let (payload, (facts, flash)) = Payload::read(payload, |parsed| {
             if parsed.key != Some(reference.key()) {
                 return Err(Error::Unreadable(Unreadable::OtherSession));
             }
-            if parsed.rot != reference.rotation {
-                return Err(Rejection::Superseded.into());
+            if parsed.rot > reference.rotation {
+                return Err(Rejection::of_old_token(parsed.rat.unwrap_or_default(), now, grace).into());
             }
-            if parsed.sub.as_deref() != reference.subject() {
+            // A store that lost the rotation is behind the token: there is no telling what else it lost.
+            if parsed.rot < reference.rotation || parsed.sub.as_deref() != reference.subject() {
                 return Err(Rejection::Revoked.into());
             }
             let facts = Facts::of(parsed, reference.id.clone(), version);
@@ -159,6 +165,7 @@ impl Facts {
             subject: parsed.sub.take().map(Cow::into_owned),
             authenticated_at: parsed.auth,
             epoch: parsed.epoch,
+            rotated_at: parsed.rat,
             binding: parsed.bind.take().map(|Object(bind)| bind),
         }
     }

@@ -24,7 +24,8 @@ impl<T: SessionData> Session<T> {
     /// What has to be written, if anything has.
     ///
     /// # Errors
-    /// [`Error::Serialize`], [`Error::Random`]; the session is as it was.
+    /// [`Error::Serialize`], [`Error::Random`]; [`Error::Rejected`] with [`Rejection::Superseded`] if the client's token was replaced just
+    /// now, and something would have to be written: no session is begun for it. The session is as it was.
     pub fn draft(&self, context: &CommitContext<'_>) -> Result<Option<Draft>, Error> {
         if self.state == State::Destroyed {
             return Ok(None);
@@ -54,6 +55,10 @@ impl<T: SessionData> Session<T> {
         if !(data.is_some() || flash_changed || self.renew || wanted || (bound && !created)) {
             return Ok(None);
         }
+        if self.rejection() == Some(Rejection::Superseded) {
+            // The client has a newer token, or is about to: the one of a session begun here would replace it.
+            return Err(Rejection::Superseded.into());
+        }
 
         let mut facts = self.facts.clone();
         let id = match &facts.id {
@@ -62,7 +67,10 @@ impl<T: SessionData> Session<T> {
         };
         facts.version = facts.version.next(context.random)?;
         let rotated = self.renew && !created;
-        facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
+        if rotated {
+            facts.rotation = facts.rotation.saturating_add(1);
+            facts.rotated_at = Some(context.now);
+        }
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
             // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4, Reauthentication): who signs in gets all of it.
@@ -339,6 +347,7 @@ impl Facts {
             sub: self.subject.as_deref(),
             auth: self.authenticated_at,
             epoch: self.epoch.filter(|_| held),
+            rat: self.rotated_at.filter(|_| record),
             bind: self.binding.as_ref().filter(|_| held),
             flash,
         }

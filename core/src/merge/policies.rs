@@ -21,6 +21,9 @@ use serde_json::Value;
 /// `Max`, a float that would not be finite), and where one side removed what the other changed, it is as with `Mine`, except that a
 /// change counts more than a removal.
 ///
+/// A save that was written although the store said it failed, and that another request wrote over since, is applied again when it is tried
+/// again: with `Sum` it then counts twice.
+///
 /// With `Max`, `Sum` and `Union` it makes no difference which request comes first (floats: but for rounding; arrays: but for the order of
 /// their elements). A sum can leave the range of the field's type, if two requests subtract from an unsigned number, say: then the commit
 /// fails with [`Unreadable::Data`](crate::Unreadable::Data) and nothing is saved, so use a type with room.

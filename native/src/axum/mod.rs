@@ -53,6 +53,8 @@ use crate::{error::Error, store::StoreError};
 fn failure<B: From<String>>(error: &Error) -> Response<B> {
     let (status, message) = if error.is_too_large() {
         (StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+    } else if error.is_conflict() {
+        (StatusCode::CONFLICT, "another request changed the same at the same time: load it again".into())
     } else if error.is_unavailable() {
         (StatusCode::SERVICE_UNAVAILABLE, "the session store is not available, try again later".into())
     } else {
