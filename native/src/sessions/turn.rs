@@ -42,17 +42,18 @@ impl Turn {
         random: &dyn Random,
     ) -> Result<(), Error> {
         self.conflicts += 1;
-        match (&self.lease, key) {
-            (Lease::Held(..), _) => Ok(()),
-            (Lease::NotAsked, Some(key)) if self.conflicts >= BY_CHANCE => {
-                self.lease = queue(backend, key, random).await?;
-                Ok(())
-            }
-            // At once after the first: most conflicts are of two requests.
-            _ => match self.conflicts.checked_sub(2) {
-                Some(exponent) => sleep_up_to(Duration::from_millis(1 << exponent.min(5)), random).await,
-                None => Ok(()),
-            },
+        if let (Lease::NotAsked, Some(key)) = (&self.lease, key)
+            && self.conflicts >= BY_CHANCE
+        {
+            self.lease = queue(backend, key, random).await?;
+            // Others may still come, and where a store has no leases, all of them do: from here on by chance again.
+            self.conflicts = 0;
+            return Ok(());
+        }
+        // At once after the first: most conflicts are of two requests.
+        match self.conflicts.checked_sub(2) {
+            Some(exponent) => sleep_up_to(Duration::from_millis(1 << exponent.min(5)), random).await,
+            None => Ok(()),
         }
     }
 
