@@ -110,6 +110,12 @@ impl<T: SessionData> Session<T> {
         }))
     }
 
+    /// Whether the next draft may have changed data: [`Session::data_mut`] was called. A draft tells for sure, and costs more.
+    #[must_use]
+    pub const fn is_data_touched(&self) -> bool {
+        self.data_touched
+    }
+
     /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
     pub fn accept(&mut self, draft: Draft) {
         if self.state == State::Destroyed {

@@ -11,6 +11,7 @@ use session_core::{
     SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
 };
 pub(crate) use shared::Shared;
+use turn::Queues;
 
 use crate::{
     backend::{Backend, CookieHeld, Refusal, Stored},
@@ -106,8 +107,14 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         config.validate()?;
         let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
         let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
-        let shared =
-            Shared { config, clock: Arc::new(SystemClock), random, codec, listeners: Listeners::default() };
+        let shared = Shared {
+            config,
+            clock: Arc::new(SystemClock),
+            random,
+            codec,
+            listeners: Listeners::default(),
+            queues: Queues::default(),
+        };
         Ok(Self { inner: Arc::new(Inner { shared, backend }) })
     }
 

@@ -145,15 +145,18 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         session: &impl Cell<T>,
         mut conflicting: Conflicting<'_, T>,
     ) -> Result<Outcome<T>, Error> {
-        let mut turn = Turn::default();
+        let Inner { shared, backend } = &*self.inner;
+        let redo = matches!(conflicting, Conflicting::Redo(_));
+        let (key, writes) = session.with(|session| (session.key(), redo || session.is_data_touched()));
+        let mut turn = Turn::begin(shared, key, writes).await;
         let outcome = self.try_in(&mut turn, session, &mut conflicting).await;
-        turn.end(&self.inner.backend).await;
+        turn.end(backend).await;
         outcome
     }
 
-    async fn try_in(
-        &self,
-        turn: &mut Turn,
+    async fn try_in<'a>(
+        &'a self,
+        turn: &mut Turn<'a>,
         session: &impl Cell<T>,
         conflicting: &mut Conflicting<'_, T>,
     ) -> Result<Outcome<T>, Error> {
@@ -183,8 +186,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                 }
                 Err(error) => return Err(error),
             }
-            let key = session.with(|session| session.key());
-            turn.wait(backend, key, shared.random()).await?;
+            turn.wait(shared, backend).await?;
         }
         Err(Error::Contended)
     }

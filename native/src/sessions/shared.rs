@@ -6,6 +6,7 @@ use session_core::{
     Config, Kind, Plaintext, Random, SetCookie, Timestamp, TokenCodec, lifecycle::CommitContext,
 };
 
+use super::turn::Queues;
 use crate::{clock::Clock, error::Error, event::Listeners};
 
 /// The configuration and what was made of it.
@@ -15,6 +16,7 @@ pub struct Shared<T> {
     pub(super) random: Arc<dyn Random>,
     pub(super) codec: TokenCodec,
     pub(super) listeners: Listeners<T>,
+    pub(super) queues: Queues,
 }
 
 impl<T> Shared<T> {
