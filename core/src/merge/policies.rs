@@ -170,10 +170,8 @@ fn carry(mut from: &Value, mut to: &mut Value, path: &str) {
     let (parents, field) =
         path.rsplit_once('.').map_or((None, path), |(parents, field)| (Some(parents), field));
     for parent in parents.into_iter().flat_map(|parents| parents.split('.')) {
-        (from, to) = match (from.get(parent), to.get_mut(parent)) {
-            (Some(from), Some(to)) => (from, to),
-            _ => return,
-        };
+        let (Some(inner), Some(target)) = (from.get(parent), to.get_mut(parent)) else { return };
+        (from, to) = (inner, target);
     }
     let (Some(from), Some(to)) = (from.as_object(), to.as_object_mut()) else { return };
     match from.get(field) {

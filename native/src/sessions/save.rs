@@ -129,7 +129,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             Outcome::Ended(reason, mut survivor) => {
                 // Before the request hears that its session is no more: if this fails, it may commit again.
                 while let Some(session) = survivor {
-                    survivor = match self.contend(&Mutex::new(session), Conflicting::Merge).await? {
+                    survivor = match self.contend(&Mutex::new(*session), Conflicting::Merge).await? {
                         Outcome::Done(_) => None,
                         Outcome::Ended(_, survivor) => survivor,
                     };
@@ -182,7 +182,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                 Err(Error::Core(CoreError::Rejected(reason))) => {
                     let Theirs { version, expires_at, payload } = theirs;
                     let survivor = session.with(|session| session.survivor(version, expires_at, &payload))?;
-                    return Ok(Outcome::Ended(reason, survivor));
+                    return Ok(Outcome::Ended(reason, survivor.map(Box::new)));
                 }
                 Err(error) => return Err(error),
             }
@@ -250,7 +250,7 @@ enum Outcome<T> {
     /// Saved, or there was nothing to save.
     Done(Option<Change>),
     /// The session is no more, or not this request's any more; what is to be saved of it all the same.
-    Ended(Rejection, Option<Session<T>>),
+    Ended(Rejection, Option<Box<Session<T>>>),
 }
 
 /// What to do when another save came first.
