@@ -75,6 +75,6 @@ pub use sessions::Sessions;
 pub use store::RedisStore;
 pub use store::{MemoryStore, Query, Store, StoreError};
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "redis"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
