@@ -38,6 +38,9 @@ mkdirSync(generated);
 run('wasm-bindgen', ['--target', 'bundler', '--no-typescript', '--out-dir', generated, join(target(), 'wasm32-unknown-unknown/wasm/session_wasm.wasm')]);
 run(bin('wasm-opt'), [
   ...['-O3', '--strip-debug', '--strip-producers', '--strip-target-features', '--converge'],
+  // Functions are compiled when they are first called, and large ones take more than their share: `open` with all that it may need inside would
+  // be half of a cold start.
+  ...['--one-caller-inline-max-function-size', '100'],
   ...features.flatMap((feature) => ['bulk-memory', 'mutable-globals', 'sign-ext'].includes(feature) ? [`--enable-${feature}`] : []),
   ...['--enable-simd', '--enable-nontrapping-float-to-int', '--enable-bulk-memory-opt', '--enable-reference-types', '--enable-multivalue'],
   ...[join(generated, 'session_wasm_bg.wasm'), '-o', join(generated, 'session.wasm')],
