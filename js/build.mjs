@@ -56,7 +56,7 @@ for (const name of ['session_wasm.js', 'session_wasm_bg.wasm']) rmSync(join(gene
 
 rmSync(dist, { recursive: true, force: true });
 run(bin('tsc'), ['--project', join(js, 'tsconfig.json'), '--emitDeclarationOnly']);
-for (const internal of ['engine', 'payload_', 'seal', 'entry/edge-light', 'entry/inline', 'entry/workerd']) rmSync(join(dist, `${internal}.d.ts`), { force: true });
+for (const internal of ['engine', 'native', 'seal', 'token', 'entry/edge-light', 'entry/inline', 'entry/workerd']) rmSync(join(dist, `${internal}.d.ts`), { force: true });
 for (const file of readdirSync(dist, { recursive: true }).filter((file) => file.endsWith('.d.ts'))) {
   const text = readFileSync(join(dist, file), 'utf8');
   writeFileSync(join(dist, file.replace(/\.ts$/, '.cts')), text.replace(/(from '\.{1,2}\/[^']+)\.js'/g, "$1.cjs'"));

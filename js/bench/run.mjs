@@ -1,17 +1,14 @@
 /**
  * Measures session-edge beside its rivals: `npm run bench` (in js/), or `node js/bench/run.mjs [--smoke] [node deno bun workerd cold]`.
  *
- * Wants the built package (`npm run build`). Installs the rivals, and the runtimes of tests/runtimes. `--smoke` only shows that all of it runs.
- * workerd is measured by Linux' /proc.
+ * Wants the built package (`npm run build`). Installs the rivals, a newer Node, and the runtimes of tests/runtimes. `--smoke` only shows that all of
+ * it runs. workerd is measured by Linux' /proc.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { cold } from './cold.mjs';
-import { compare, effort } from './measure.mjs';
-import { cpuTime, startWorkerd } from './workerd.mjs';
 
 const here = import.meta.dirname;
 const runtimes = join(here, '../../tests/runtimes');
@@ -25,19 +22,22 @@ const wanted = (name) => asked.length === 0 || asked.includes(name);
 
 if (!existsSync(join(here, '../dist/index.js'))) throw new Error('there is no js/dist: run `npm run build` first');
 for (const directory of [here, runtimes]) {
-  if (!existsSync(join(directory, 'node_modules/.package-lock.json'))) execFileSync('npm', ['ci'], { cwd: directory, stdio: 'ignore' });
+  const omit = smoke && directory === here ? ['--omit=optional'] : [];
+  if (!existsSync(join(directory, 'node_modules/.package-lock.json'))) execFileSync('npm', ['ci', ...omit], { cwd: directory, stdio: 'ignore' });
 }
+// What needs the packages.
+const { cold } = await import('./cold.mjs');
+const { compare, effort } = await import('./measure.mjs');
+const { cpuTime, startWorkerd } = await import('./workerd.mjs');
+const nodes = [process.execPath, ...(existsSync(newerNode) ? [newerNode] : [])];
 
 console.log(`${cpus().length} x ${cpus()[0].model}, ${process.platform} ${process.arch}; CPU µs an operation, lowest of ${effort(smoke).passes} passes\n`);
 const version = (command, ...args) => execFileSync(command, [...args, '--version']).toString().match(/\d+\.\d+\.\d+/)[0];
-if (wanted('node')) {
-  report(`Node ${process.versions.node}`, await inScript(process.execPath));
-  report(`Node ${version(newerNode)}`, await inScript(newerNode));
-}
+if (wanted('node')) for (const node of nodes) report(`Node ${version(node)}`, await inScript(node));
 if (wanted('deno')) report(`Deno ${version(deno[0])}`, await inScript(...deno));
 if (wanted('bun')) report(`Bun ${version(bin('bun'))}`, await inScript(bin('bun')));
 if (wanted('workerd')) report(`workerd ${createRequire(bin('x'))('workerd/package.json').version}`, await inWorkerd());
-if (wanted('cold')) console.log(await cold([process.execPath, newerNode], smoke ? 2 : 25));
+if (wanted('cold')) console.log(await cold(nodes, smoke ? 2 : 25));
 
 async function inScript(command, ...args) {
   const child = spawn(command, [...args, join(here, 'local.mjs'), ...(smoke ? ['--smoke'] : [])], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -64,7 +64,9 @@ async function inWorkerd() {
   }
 }
 
+/** A table of the lowest, with ratios to session-edge's. */
 function report(runtime, results) {
+  if (smoke) return console.log(`${runtime}: ${results.length} measurements`);
   const sizes = [...new Set(results.map(({ size }) => size))];
   const of = (name, operation, size) => results.find((result) => result.name === name && result.operation === operation && result.size === size);
   const number = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
