@@ -136,8 +136,8 @@ export class Provider {
   /** The `Set-Cookie` line for a token. */
   line(token: string, expiresAt: number, now: number): string {
     return this.#call((handle) => {
-      begin(token.length, 1);
-      latin1(token);
+      begin(token.length * 3, 1);
+      text(token);
       answer(engine().set_cookie(handle, expiresAt, now));
       return readText();
     });
