@@ -1,6 +1,6 @@
 /**
- * Cold start: CPU time from the import to the first verified cookie, each time in a new process. In workerd, where clocks stand still, it is what a worker
- * takes from its start to its first answer beyond a worker that does nothing.
+ * Cold start: CPU time from the import to the first verified cookie, each time in a new process, beyond what importing an empty module takes. In
+ * workerd, where clocks stand still, it is what a worker takes from its start to its first answer beyond a worker that does nothing.
  */
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -16,21 +16,24 @@ const milliseconds = (values) => `${Math.min(...values).toFixed(1)} / ${median(v
 /** @returns A table: lowest / median of so many rounds, in milliseconds. */
 export async function cold(nodes, rounds) {
   const cookies = await madeCookies();
-  const lines = ['| cold start, CPU ms, lowest / median | session-edge | iron-session 9 |', '|---|---:|---:|'];
+  const lines = ['| cold start, CPU ms, lowest / median | nothing | session-edge | iron-session 9 |', '|---|---:|---:|---:|'];
   for (const node of nodes) {
-    const found = { 'session-edge': [], 'iron-session': [] };
+    const found = { empty: [], 'session-edge': [], 'iron-session': [] };
     for (let round = 0; round < rounds; round++) {
       for (const [name, values] of Object.entries(found)) {
         values.push(Number(execFileSync(node, [join(here, 'cold-node.mjs'), name, JSON.stringify(cookies)])));
       }
     }
-    const version = execFileSync(node, ['--version']).toString().trim();
-    lines.push(`| Node ${version} | ${Object.values(found).map(milliseconds).join(' | ')} |`);
+    lines.push(row(`Node ${execFileSync(node, ['--version']).toString().trim().slice(1)}`, found));
   }
-  const found = await coldWorkerd(cookies, rounds);
-  const beyond = (name) => [Math.min, (...values) => median(values)].map((of) => (of(...found[name]) - of(...found.empty)).toFixed(1)).join(' / ');
-  lines.push(`| workerd, beyond an empty worker (${milliseconds(found.empty)}) | ${beyond('session-edge')} | ${beyond('iron-session')} |`);
+  lines.push(row('workerd', await coldWorkerd(cookies, rounds)));
   return lines.join('\n');
+}
+
+/** What both take beyond a module, or a worker, that does nothing. */
+function row(runtime, found) {
+  const beyond = (name) => [Math.min, (...values) => median(values)].map((of) => (of(...found[name]) - of(...found.empty)).toFixed(1)).join(' / ');
+  return `| ${runtime} | ${milliseconds(found.empty)} | + ${beyond('session-edge')} | + ${beyond('iron-session')} |`;
 }
 
 async function madeCookies() {
