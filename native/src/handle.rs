@@ -17,7 +17,7 @@ use crate::{
 /// The session of one request: an extractor, and a cheap clone.
 ///
 /// Extracting it loads the session; a handler that doesn't extract it costs no store call. What was changed is committed once by the
-/// [`SessionLayer`](crate::axum::SessionLayer), before the response's headers leave, whatever its status is.
+/// [`SessionLayer`](crate::web::SessionLayer), before the response's headers leave, whatever its status is.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -105,6 +105,12 @@ impl<T: SessionData> SessionHandle<T> {
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.read(Session::is_authenticated)
+    }
+
+    /// When the subject last signed in: see [`Session::authenticated_at`].
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        self.read(Session::authenticated_at)
     }
 
     /// The session's public name, once it is stored.
