@@ -1,5 +1,6 @@
 //! One request's session, shared by everything that handles the request.
 
+use core::time::Duration;
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -83,6 +84,11 @@ impl<T: SessionData> SessionHandle<T> {
     /// Signs a subject in: see [`Session::authenticate`].
     pub fn authenticate(&self, subject: impl Into<String>) {
         self.with(|session| session.authenticate(subject));
+    }
+
+    /// Lets the session last for `duration`, whatever the timeouts say: see [`Session::remember_for`].
+    pub fn remember_for(&self, duration: Duration) {
+        self.with(|session| session.remember_for(duration));
     }
 
     /// Rotates the token: see [`Session::regenerate`].
