@@ -47,7 +47,9 @@ pub struct CsrfGuard {
 /// assert_eq!(CsrfGuard::new().trust("https://example.com/").err(), Some(InvalidOrigin));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an origin as browsers write it: scheme://host[:port], in lower case, without a path or a default port")]
+#[error(
+    "not an origin as browsers write it: scheme://host[:port], in lower case, without a path or a default port"
+)]
 pub struct InvalidOrigin;
 
 impl CsrfGuard {
@@ -263,16 +265,39 @@ mod tests {
 
     #[test]
     fn only_what_browsers_send_can_be_trusted() {
-        for origin in
-            ["https://a.example", "http://localhost:3000", "https://[2001:db8::1]:8443", "http://[::1]", "tauri://localhost"]
-        {
+        for origin in [
+            "https://a.example",
+            "http://localhost:3000",
+            "https://[2001:db8::1]:8443",
+            "http://[::1]",
+            "tauri://localhost",
+        ] {
             assert!(CsrfGuard::new().trust(origin).is_ok(), "{origin}");
         }
         for text in [
-            "", "null", "a.example", "https://", "https://a.example/", "https://a.example/p", "https://a.example?q",
-            "https://A.example", "HTTPS://a.example", "https://a.example:443", "http://a.example:80", "https://a.example:",
-            "https://a.example:070", "https://a.example:99999", "https://a.example:+1", "https://u@a.example", "https://*.example",
-            "https://[::1", "https://[x]", "://a", "1a://b", "https://a b", "https://é.example",
+            "",
+            "null",
+            "a.example",
+            "https://",
+            "https://a.example/",
+            "https://a.example/p",
+            "https://a.example?q",
+            "https://A.example",
+            "HTTPS://a.example",
+            "https://a.example:443",
+            "http://a.example:80",
+            "https://a.example:",
+            "https://a.example:070",
+            "https://a.example:99999",
+            "https://a.example:+1",
+            "https://u@a.example",
+            "https://*.example",
+            "https://[::1",
+            "https://[x]",
+            "://a",
+            "1a://b",
+            "https://a b",
+            "https://é.example",
         ] {
             assert_eq!(CsrfGuard::new().trust(text).err(), Some(InvalidOrigin), "{text:?}");
         }

@@ -2,7 +2,9 @@
 
 use core::pin::Pin;
 
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, dev::Payload, http::StatusCode};
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, dev::Payload, http::StatusCode,
+};
 use session_core::SessionData;
 
 use super::response;
@@ -32,7 +34,9 @@ impl<T: SessionData> FromRequest for SessionHandle<T> {
 }
 
 /// The session of a request, loaded if it wasn't yet.
-pub(super) async fn load<T: SessionData>(request: &HttpRequest) -> Result<SessionHandle<T>, SessionRejection> {
+pub(super) async fn load<T: SessionData>(
+    request: &HttpRequest,
+) -> Result<SessionHandle<T>, SessionRejection> {
     // The extensions are not borrowed while the store works.
     let arrival = request.extensions().get::<Arrival<T>>().cloned().ok_or(SessionRejection::NoLayer)?;
     let peer = request.peer_addr().map(|address| address.ip());

@@ -75,9 +75,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            Projected::Open { future } => {
-                future.poll(context).map_ok(ServiceResponse::map_into_left_body)
-            }
+            Projected::Open { future } => future.poll(context).map_ok(ServiceResponse::map_into_left_body),
             Projected::Shut { response } => {
                 Poll::Ready(Ok(response.take().expect("polled after it was ready")))
             }

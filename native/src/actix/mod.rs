@@ -59,7 +59,8 @@ fn status(answer: &Answer) -> StatusCode {
 }
 
 fn response(answer: &Answer) -> HttpResponse {
-    let mut response = HttpResponse::with_body(status(answer), answer.text().to_owned()).map_into_boxed_body();
+    let mut response =
+        HttpResponse::with_body(status(answer), answer.text().to_owned()).map_into_boxed_body();
     answer.write(response.headers_mut());
     response
 }

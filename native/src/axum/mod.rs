@@ -54,16 +54,18 @@ use ::axum::{
     http::{Response, StatusCode},
 };
 
+use crate::web::Answer;
 pub use crate::{
     csrf::CsrfGuard,
     web::{RequireAuth, SessionLayer, SessionRejection, local_redirect},
 };
-use crate::web::Answer;
 
 fn response(answer: &Answer) -> Response<Body> {
     let text = answer.text();
-    let mut response = Response::new(if text.is_empty() { Body::empty() } else { Body::from(text.to_owned()) });
-    *response.status_mut() = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response =
+        Response::new(if text.is_empty() { Body::empty() } else { Body::from(text.to_owned()) });
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     answer.write(response.headers_mut());
     response
 }

@@ -6,8 +6,8 @@ mod shared;
 use std::sync::Arc;
 
 use session_core::{
-    Client, Config, Error as CoreError, Expiry, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection, Session,
-    SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
+    Client, Config, Error as CoreError, Expiry, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection,
+    Session, SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
 };
 pub(crate) use shared::Shared;
 

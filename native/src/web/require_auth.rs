@@ -152,10 +152,7 @@ mod tests {
     fn the_wanted_page_is_encoded() {
         let location = |wanted| sign_in_location("/login", wanted);
         assert_eq!(location("/a/b?x=1&y=%20"), "/login?redirect_to=/a/b%3Fx%3D1%26y%3D%2520");
-        assert_eq!(
-            sign_in_location("/login?lang=en", "/"),
-            "/login?lang=en&redirect_to=/"
-        );
+        assert_eq!(sign_in_location("/login?lang=en", "/"), "/login?lang=en&redirect_to=/");
     }
 
     #[test]
