@@ -1,9 +1,16 @@
 //! The application in actix-web, and what is its own.
 
-use std::{env, net::TcpListener, os::unix::net::UnixListener, process, sync::atomic, sync::mpsc, thread};
+use std::{
+    env,
+    net::TcpListener,
+    os::unix::net::UnixListener,
+    process,
+    sync::{Arc, atomic, mpsc},
+    thread,
+};
 
 use actix_web::{
-    App as ActixApp, HttpResponse, HttpServer, Scope as ActixScope,
+    App as ActixApp, HttpRequest, HttpResponse, HttpServer, Scope as ActixScope,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     error::ErrorConflict,
@@ -108,10 +115,19 @@ fn actix_scope(scope: Scope) -> ActixScope {
     scope.routes.into_iter().fold(web::scope(scope.prefix), |routes, (path, route)| {
         let route = match route {
             Route::Plain(reply) => web::to(move || core::future::ready(response(reply.clone()))),
-            Route::Session(handler) => web::to(move |session: Handle, body: String| {
-                let reply = handler((session, body));
-                async move { response(reply.await) }
-            }),
+            Route::Session(handler) => {
+                web::to(move |session: Handle, request: HttpRequest, body: web::Payload| {
+                    let handler = Arc::clone(&handler);
+                    async move {
+                        // What follows an upgrade never ends.
+                        let body = match request.headers().contains_key("content-length") {
+                            true => body.to_bytes().await.unwrap(),
+                            false => web::Bytes::new(),
+                        };
+                        response(handler((session, String::from_utf8(body.into()).unwrap())).await)
+                    }
+                })
+            }
             Route::Cart(handler) => web::to(move |cart: SessionHandle<Cart>| {
                 let reply = handler(cart);
                 async move { response(reply.await) }
@@ -132,6 +148,9 @@ fn response(reply: Reply) -> HttpResponse {
     }
     match reply.body {
         Content::Text(text) => response.body(text),
+        Content::Upgraded => {
+            response.upgrade("websocket").streaming(stream::pending::<Result<_, actix_web::Error>>())
+        }
         Content::Endless => response.streaming(stream::pending::<Result<_, actix_web::Error>>()),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Content {
     Text(String),
     /// A stream that never ends, and never gives anything.
     Endless,
+    /// None any more: the connection speaks another protocol from here on.
+    Upgraded,
 }
 
 impl Reply {
@@ -41,6 +43,10 @@ impl Reply {
 
     pub(crate) fn endless() -> Self {
         Self { body: Content::Endless, ..Self::from("") }
+    }
+
+    pub(crate) fn upgraded() -> Self {
+        Self { body: Content::Upgraded, ..Self::from((101, "")) }
     }
 }
 

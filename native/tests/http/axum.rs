@@ -93,15 +93,18 @@ fn axum_scope(scope: Scope) -> Router {
 }
 
 fn response(reply: Reply) -> Response<Body> {
+    let upgraded = matches!(reply.body, Content::Upgraded);
     let body = match reply.body {
         Content::Text(text) => Body::from(text),
+        Content::Upgraded => Body::empty(),
         Content::Endless => {
             Body::from_stream(stream::pending::<Result<Vec<u8>, core::convert::Infallible>>())
         }
     };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap();
-    for (name, value) in reply.headers {
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    for (name, value) in reply.headers.into_iter().chain(upgrade.into_iter().filter(|_| upgraded)) {
         response.headers_mut().append(name, HeaderValue::from_static(value));
     }
     response

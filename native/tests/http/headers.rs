@@ -153,7 +153,7 @@ pub(crate) async fn an_upgrade_passes_with_what_belongs_to_it<F: Framework>() {
     let world = World::new();
     let scope = Scope::default().on("/", async |session, _| {
         session.update(|data| data.visits = 1);
-        Reply::from((101, "")).with("upgrade", "websocket").with("connection", "upgrade")
+        Reply::upgraded()
     });
     let server = F::start(scope.of(&world));
     let mut request = request(Method::GET, "/", "");
