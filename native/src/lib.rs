@@ -33,7 +33,8 @@
 //! ```
 //!
 //! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] and `actix` put it into a web application,
-//! [`web`] into any other; a [`store`] keeps records; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
+//! [`web`] into any other; a [`store`] keeps records, and [`Resilient`] keeps one that fails from taking the application with it;
+//! [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
 //! re-exported here.
 //!
 //! Features: `axum` (on by default), `actix`, `http` (header maps of the `http` crate, for [`web`]), `cli` (the `session` command).
@@ -51,7 +52,9 @@ pub mod csrf;
 mod error;
 mod event;
 mod handle;
+pub mod observe;
 mod query;
+pub mod resilience;
 mod sessions;
 pub mod store;
 pub mod web;
@@ -62,6 +65,7 @@ pub use csrf::InvalidOrigin;
 pub use error::Error;
 pub use event::{Event, EventKind};
 pub use handle::SessionHandle;
+pub use resilience::Resilient;
 /// All of the core, for what isn't re-exported by name.
 pub use session_core;
 pub use session_core::{
@@ -70,6 +74,8 @@ pub use session_core::{
     Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Unreadable, Version,
 };
 pub use sessions::Sessions;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 pub use store::{MemoryStore, Query, Store, StoreError};
 
 #[cfg(all(doctest, feature = "axum"))]

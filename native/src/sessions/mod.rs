@@ -3,19 +3,21 @@
 mod save;
 mod shared;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use session_core::{
     Client, Config, Error as CoreError, Expiry, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection,
     Session, SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
 };
 pub(crate) use shared::Shared;
+use tracing::Instrument as _;
 
 use crate::{
     backend::{Backend, CookieHeld, Stored},
     clock::{Clock, SystemClock},
     error::Error,
     event::{Event, EventKind, Listeners},
+    observe::{Observed, Timings, count_error},
     store::{Query, Record, Store},
 };
 
@@ -51,7 +53,7 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
         let codec = RecordCodec::new(&config.keys)
             .encrypted(config.encrypt_at_rest && away)
             .deflated_from(config.compress_records_from.filter(|_| away));
-        Self::with_backend(config, Stored { store, codec })
+        Self::with_backend(config, Stored { store: Observed::new(store), codec })
     }
 
     pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
@@ -61,6 +63,11 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {
+        &self.inner.backend.store.store
+    }
+
+    /// The store, whose commands are measured.
+    pub(crate) fn observed(&self) -> &Observed<S> {
         &self.inner.backend.store
     }
 }
@@ -104,8 +111,14 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         config.validate()?;
         let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
         let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
-        let shared =
-            Shared { config, clock: Arc::new(SystemClock), random, codec, listeners: Listeners::default() };
+        let shared = Shared {
+            config,
+            clock: Arc::new(SystemClock),
+            random,
+            codec,
+            listeners: Listeners::new(B::NAME),
+            timings: Timings::new(B::NAME),
+        };
         Ok(Self { inner: Arc::new(Inner { shared, backend }) })
     }
 
@@ -194,8 +207,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let mut rejection = None;
         let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
-            match self.load_token(token, client).await {
+            let begun = Instant::now();
+            let span = tracing::debug_span!("session.load", store = B::NAME);
+            match self.load_token(token, client).instrument(span).await {
                 Ok(session) => {
+                    shared.timings.load.record(begun.elapsed());
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(session);
                 }
@@ -206,10 +222,15 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                         rejection = Some(reason);
                     }
                 }
-                Err(Error::Core(CoreError::Unreadable(reason))) if !shared.config.fail_on_unreadable => {
-                    tracing::warn!(%reason, "a session can't be read; its client goes on without it");
+                Err(error) => {
+                    count_error(B::NAME, &error);
+                    if !matches!(error, Error::Core(CoreError::Unreadable(_)))
+                        || shared.config.fail_on_unreadable
+                    {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "the client of a session goes on without it");
                 }
-                Err(error) => return Err(error),
             }
         }
         let mut session = self.anonymous(rejection);

@@ -4,11 +4,15 @@
 //! "sign out everywhere"), and run the suite of the crate `session-conformance` over it.
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use core::{fmt, future::Future, time::Duration};
 
 pub use bytes::Bytes;
 pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStats, RedisStore, RedisStoreBuilder};
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
 /// A stored session, as a store sees it.
@@ -121,6 +125,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether records stay in this process: then they are not encrypted at rest.
     const IN_PROCESS: bool = false;
 
+    /// What the store is called in metrics and traces: "memory", "redis". A store that wraps another has its name.
+    const NAME: &'static str = "custom";
+
     /// Stores a record under a key that isn't taken. `false` if it is: nothing is overwritten. If it is taken by a record of this very version
     /// (an earlier try of this call, whose answer was lost), that is `true`.
     ///
@@ -163,6 +170,37 @@ pub trait Store: Send + Sync + 'static {
     fn epoch(&self, subject: &SubjectTag) -> impl Future<Output = Result<u64, StoreError>> + Send {
         let _ = subject;
         core::future::ready(Ok(0))
+    }
+
+    /// Takes the lease of a record for `holder`, a random number, or takes it anew if it is `holder`'s already: a request whose saves
+    /// keep coming second asks for it, so that such requests write one after the other instead of all at once.
+    ///
+    /// `true`: go on. `false`: another holds it; ask again a little later. It ends with [`Store::release`], and at the latest after
+    /// `ttl` (a fraction of a second): that is what a holder that crashed costs the others.
+    ///
+    /// **Advisory**: it keeps no one from writing, and may be lost at any time (a failover, a holder that was slow). What keeps saves
+    /// exact is `expected` in [`Store::save`]: the version is the lease's fence. So the record needn't be there, a save needn't look at
+    /// the lease, and a store without leases says `true` to everyone, as this method does unless it is overridden.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn lease(
+        &self,
+        key: &Key,
+        holder: u64,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let _ = (key, holder, ttl);
+        core::future::ready(Ok(true))
+    }
+
+    /// Gives the lease of a record back, if it is (still) `holder`'s; another's is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lease ends by itself.
+    fn release(&self, key: &Key, holder: u64) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (key, holder);
+        core::future::ready(Ok(()))
     }
 }
 
@@ -225,28 +263,81 @@ pub trait Query: Store {
 ///
 /// let error = StoreError::unavailable("connection refused");
 /// assert_eq!(error.to_string(), "the session store is not available: connection refused");
+/// assert!(error.is_unavailable());
+/// assert!(!StoreError::Full { capacity: 1000 }.is_unavailable());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store can't be reached or didn't answer in time.
+    /// The store can't be reached, or can't serve now.
     Unavailable {
         /// What happened, for operators; holds no key and no value.
         reason: String,
         /// When trying again may help.
         retry_after: Option<Duration>,
     },
+    /// The store didn't answer in time. Nobody knows whether it did what it was asked to.
+    TimedOut {
+        /// How long was waited for it.
+        after: Duration,
+    },
+    /// The store failed so often that it isn't asked for a while ([`Resilient`](crate::Resilient)). Nothing was done.
+    CircuitOpen {
+        /// When trying again may help.
+        retry_after: Duration,
+    },
     /// The store holds as many sessions as it may. None was dropped to make room: nobody is signed out silently.
     Full {
         /// How many that are.
         capacity: usize,
     },
+    /// The store can't be used as it is set up: a wrong address or password, a missing permission. Trying again doesn't help.
+    Misconfigured {
+        /// What is wrong, for operators; holds no secret.
+        reason: String,
+    },
+    /// Something else than a record stands where one should be: another program writes under the same names.
+    Malformed,
 }
 
 impl StoreError {
-    /// The store can't be reached or didn't answer in time.
+    /// The store can't be reached, or can't serve now.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), retry_after: None }
+    }
+
+    /// The store can't be used as it is set up.
+    pub fn misconfigured(reason: impl Into<String>) -> Self {
+        Self::Misconfigured { reason: reason.into() }
+    }
+
+    /// Whether it failed for want of an answer. A store that is full did answer.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. } | Self::CircuitOpen { .. })
+    }
+
+    /// When trying again may help, if that is known: for a `Retry-After` header.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::CircuitOpen { retry_after } => Some(*retry_after),
+            Self::TimedOut { .. } | Self::Full { .. } | Self::Misconfigured { .. } | Self::Malformed => None,
+        }
+    }
+
+    /// A stable, short code for metrics: `unavailable`, `timed-out`, `circuit-open`, `full`, `misconfigured`, `malformed`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed-out",
+            Self::CircuitOpen { .. } => "circuit-open",
+            Self::Full { .. } => "full",
+            Self::Misconfigured { .. } => "misconfigured",
+            Self::Malformed => "malformed",
+        }
     }
 }
 
@@ -254,9 +345,21 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { reason, .. } => write!(f, "the session store is not available: {reason}"),
+            Self::TimedOut { after } => {
+                write!(f, "the session store did not answer within {} ms", after.as_millis())
+            }
+            Self::CircuitOpen { retry_after } => write!(
+                f,
+                "the session store failed too often and is not asked now (circuit breaker open): try again in {} ms",
+                retry_after.as_millis()
+            ),
             Self::Full { capacity } => write!(
                 f,
                 "the session store is full ({capacity} sessions): raise its capacity, or shorten the timeouts"
+            ),
+            Self::Misconfigured { reason } => write!(f, "the session store is set up wrongly: {reason}"),
+            Self::Malformed => f.write_str(
+                "the session store holds something that is no session: give sessions a prefix of their own",
             ),
         }
     }

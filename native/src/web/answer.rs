@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use session_core::SetCookie;
 
 use super::Headers;
-use crate::{error::Error, store::StoreError};
+use crate::error::Error;
 
 /// An answer that is given instead of a handler's: a status, header fields, and a short plain text that gives nothing away.
 ///
@@ -76,7 +76,7 @@ impl Answer {
 /// In whole seconds, as the header wants it.
 fn retry_after(error: &Error) -> u64 {
     let wait = match error {
-        Error::Store(StoreError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
+        Error::Store(error) => error.retry_after().unwrap_or_default(),
         _ => Duration::ZERO,
     };
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
@@ -122,6 +122,7 @@ fn varies_by_cookie(headers: &impl Headers) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
 
     #[test]
     fn retry_after_is_whole_seconds_and_never_zero() {
@@ -131,5 +132,7 @@ mod tests {
             assert_eq!(super::retry_after(&error), seconds, "{wait:?}");
         }
         assert_eq!(retry_after(&Error::Contended), 1);
+        let open = StoreError::CircuitOpen { retry_after: Duration::from_millis(4200) };
+        assert_eq!(retry_after(&open.into()), 5);
     }
 }

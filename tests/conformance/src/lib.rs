@@ -95,7 +95,27 @@ pub fn run<H: Harness, Made: Future<Output = H>, Held: Future<Output = ()>>(
 #[macro_export]
 macro_rules! store_tests {
     ($harness:expr) => {
-        $crate::points!(
+        $crate::store_points!(points, $harness);
+    };
+}
+
+/// Every point of both contracts, one after the other, in the future that it gives: for stores whose servers take long to start. The expression is evaluated
+/// for each point, and may await.
+#[macro_export]
+macro_rules! all_in_turn {
+    ($harness:expr) => {
+        async {
+            $crate::store_points!(in_turn, $harness);
+            $crate::query_points!(in_turn, $harness);
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_points {
+    ($then:ident, $harness:expr) => {
+        $crate::$then!(
             store,
             $harness,
             [
@@ -140,12 +160,20 @@ macro_rules! store_tests {
 #[macro_export]
 macro_rules! query_tests {
     ($harness:expr) => {
-        $crate::points!(
+        $crate::query_points!(points, $harness);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! query_points {
+    ($then:ident, $harness:expr) => {
+        $crate::$then!(
             query,
             $harness,
             [
                 an_epoch_starts_at_zero,
-                revoking_moves_the_epoch_on_by_one,
+                revoking_moves_the_epoch_on,
                 a_load_sees_the_epoch_of_the_subject_it_asks_for,
                 concurrent_revocations_all_count,
                 revoking_leaves_other_subjects_alone,
@@ -179,6 +207,18 @@ macro_rules! points {
                 }
             )*
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! in_turn {
+    ($module:ident, $harness:expr, [$($point:ident,)*]) => {
+        $(
+            // So that a failure tells which point it was.
+            println!("{}::{}", stringify!($module), stringify!($point));
+            $crate::$module::$point($harness).await;
+        )*
     };
 }
 
