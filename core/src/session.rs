@@ -187,6 +187,7 @@ impl<T: SessionData> Session<T> {
     /// ([`Expiry::LONGEST`](crate::Expiry::LONGEST)): a longer time is cut to that.
     ///
     /// Call it with [`Session::authenticate`], after it or before. The token is rotated. Whoever signs the same subject in again (a step-up) doesn't shorten it.
+    /// So that the browser keeps it that long, its cookie must be [persistent](crate::CookieOptions::persistent), as it is by default.
     ///
     /// A remembered session proves little about who sits there: protect what matters by the age of [`Session::authenticated_at`].
     pub fn remember_for(&mut self, duration: Duration) {

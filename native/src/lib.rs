@@ -51,6 +51,7 @@ mod clock;
 pub mod csrf;
 mod error;
 mod event;
+pub mod guide;
 mod handle;
 pub mod observe;
 mod query;
