@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Other services that are built on tower and the `http` crate can use [`SessionLayer`] too, whatever the body of their responses is; what comes
-//! out has axum's body, because the layer answers 503 and 413 by itself. They get the handle by
+//! out has axum's body, because the layer answers 503, 413 and 409 by itself. They get the handle by
 //! `SessionHandle::from_request_parts(&mut parts, &())`. Layers that change bodies (compression) can stand on either side.
 //!
 //! # Deployment
@@ -37,6 +37,8 @@
 //!   only if they obey both.
 //! - If the store is down, a handler that wants the session answers 503 and the client's cookie is left alone: a failure is
 //!   not a sign-out.
+//! - A handler's answer stands where its session was ended or rotated by another request meanwhile: what it wrote is not saved, and no cookie is
+//!   set. A field whose merge policy is `Fail`, changed by two requests at once, makes the later answer a 409.
 
 mod csrf;
 mod extract;

@@ -36,11 +36,13 @@ impl Answer {
     }
 
     /// The answer when a session can't be had or saved: 503 with `Retry-After` if trying again can help, 413 if the data is too large,
-    /// else 500. It leaves the client's cookie alone.
+    /// 409 if a field with the merge policy `Fail` was changed by two requests at once, else 500. It leaves the client's cookie alone.
     #[must_use]
     pub fn to_error(error: &Error) -> Self {
         if error.is_too_large() {
             Self::new(413, error.to_string().into())
+        } else if error.is_conflict() {
+            Self::new(409, "another request changed the same at the same time: load it again".into())
         } else if error.is_unavailable() {
             Self::new(503, "the session store is not available, try again later".into())
                 .with("retry-after", retry_after(error).to_string())

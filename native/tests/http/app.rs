@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use session_native::{
-    SessionData, SessionHandle,
+    MergePolicies, MergePolicy, SessionData, SessionHandle,
     csrf::CsrfGuard,
     web::{RequireAuth, SessionLayer},
 };
@@ -15,8 +15,18 @@ pub(crate) type Handle = SessionHandle<Data>;
 
 /// The data of a second session.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Cart(pub(crate) Vec<String>);
-impl SessionData for Cart {}
+#[serde(default)]
+pub(crate) struct Cart {
+    pub(crate) items: Vec<String>,
+    /// Two requests must not change it at once.
+    pub(crate) address: String,
+}
+
+impl SessionData for Cart {
+    fn merge_policies() -> MergePolicies {
+        MergePolicies::new().field("address", MergePolicy::Fail)
+    }
+}
 
 /// What a handler answers.
 #[derive(Clone)]
@@ -121,6 +131,19 @@ impl Scope {
             Box::pin(async move { reply.await.into() })
         });
         self.routes.push((path, Route::Session(handler)));
+        self
+    }
+
+    pub(crate) fn on_cart<F, R>(mut self, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(SessionHandle<Cart>) -> R + Send + Sync + 'static,
+        R: Future<Output: Into<Reply>> + Send + 'static,
+    {
+        let handler: Handler<SessionHandle<Cart>> = Arc::new(move |cart| {
+            let reply = handler(cart);
+            Box::pin(async move { reply.await.into() })
+        });
+        self.routes.push((path, Route::Cart(handler)));
         self
     }
 

@@ -61,6 +61,22 @@ pub(crate) async fn a_write_after_a_rotation_does_not_drop_it<F: Framework>() {
     assert_eq!(world.data(&new).await.visits, 5);
 }
 
+// Row 8: whatever the handler does.
+pub(crate) async fn a_token_that_was_replaced_just_now_is_answered_without_a_cookie<F: Framework>() {
+    let world = World::new();
+    let server = F::start(routes().of(&world));
+    let old = world.sign_in("ada").await;
+    let mut session = world.load(&old).await.unwrap();
+    session.regenerate();
+    world.commit(&mut session).await.unwrap();
+    for path in ["/write", "/login", "/logout"] {
+        let answer = server.post(path, &old).await;
+        assert_eq!(answer.status, 200);
+        assert!(!answer.headers.contains_key(header::SET_COOKIE), "{path}");
+    }
+    assert_eq!(world.memory.stats().created, 1);
+}
+
 /// A route that loads the session, waits until it is told to go on, and then does something.
 struct Slow {
     arrived: Arc<Notify>,

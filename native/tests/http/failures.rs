@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use session_native::{ClientBinding, CookieHeld, Error, Sessions, web::SessionLayer};
+use session_native::{Client, ClientBinding, CookieHeld, Error, MemoryStore, Sessions, web::SessionLayer};
 
 use crate::{
-    app::{App, Cart, Reply, Route, Scope, routes},
+    app::{App, Cart, Scope, routes},
     client::Framework,
     support::{
-        World, config,
+        World, config, cookie_of,
         store::{Fault, Op},
     },
 };
@@ -48,11 +48,9 @@ pub(crate) async fn a_commit_that_failed_is_a_503_and_not_a_success<F: Framework
 // Row 28.
 pub(crate) async fn data_that_does_not_fit_into_the_cookie_is_a_413_that_names_both_sizes<F: Framework>() {
     let carts = Sessions::<Cart, CookieHeld>::cookie(config()).unwrap();
-    let route = Route::Cart(Arc::new(|cart| {
-        cart.update(|cart| cart.0.push("x".repeat(5000)));
-        Box::pin(core::future::ready(Reply::from("")))
-    }));
-    let scopes = vec![Scope { routes: vec![("/", route)], ..Scope::default() }];
+    let scope =
+        Scope::default().on_cart("/", async |cart| cart.update(|cart| cart.items.push("x".repeat(5000))));
+    let scopes = vec![scope];
     let server = F::start(App { carts: Some(SessionLayer::new(carts)), scopes, ..App::default() });
     let answer = server.post("/", "").await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -62,6 +60,29 @@ pub(crate) async fn data_that_does_not_fit_into_the_cookie_is_a_413_that_names_b
     let sizes: Vec<usize> =
         message.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
     assert!(sizes.len() == 2 && sizes[0] > 5000 && sizes[1] == 4096, "{message}");
+}
+
+pub(crate) async fn a_field_that_two_requests_must_not_change_makes_the_later_answer_a_409<F: Framework>() {
+    let carts = Sessions::<Cart, _>::new(config(), MemoryStore::new()).unwrap();
+    let cookie = cookie_of(&carts.commit(&mut carts.create()).await.unwrap().unwrap());
+    let (rival, theirs) = (carts.clone(), cookie.clone());
+    let scope = Scope::default().on_cart("/", move |cart| {
+        let (rival, theirs) = (rival.clone(), theirs.clone());
+        async move {
+            let mut other = rival.load(&theirs, &Client::default()).await.unwrap();
+            other.data_mut().address = "Rue 1".into();
+            rival.commit(&mut other).await.unwrap();
+            cart.update(|cart| cart.address = "Rue 2".into());
+        }
+    });
+    let layer = SessionLayer::new(carts.clone());
+    let server = F::start(App { carts: Some(layer), scopes: vec![scope], ..App::default() });
+    let answer = server.post("/", &cookie).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!(answer.new_cookie(), None);
+    assert!(!answer.text().await.contains("address"));
+    let stored = carts.load(&cookie, &Client::default()).await.unwrap();
+    assert_eq!(stored.data().address, "Rue 1");
 }
 
 // Row 10, P6.

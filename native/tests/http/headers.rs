@@ -171,18 +171,15 @@ pub(crate) async fn two_layers_with_different_data_stand_side_by_side<F: Framewo
     let carts = Sessions::<Cart, CookieHeld>::cookie(config().cookie(cookie)).unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
-    let mut scope = Scope::default().act("/user", |session| session.update(|data| data.visits = 1));
-    let add_apple = |cart: session_native::SessionHandle<Cart>| -> core::pin::Pin<Box<dyn Future<Output = Reply> + Send>> {
-        cart.update(|cart| cart.0.push("apple".into()));
-        Box::pin(core::future::ready(Reply::from("")))
-    };
-    scope.routes.push(("/cart", Route::Cart(Arc::new(add_apple))));
+    let mut scope = Scope::default()
+        .act("/user", |session| session.update(|data| data.visits = 1))
+        .on_cart("/cart", async |cart| cart.update(|cart| cart.items.push("apple".into())));
     scope.routes.push((
         "/both",
         Route::Both(Arc::new(move |(session, cart)| {
-            log.lock().unwrap().push((session.data().visits, cart.data().0));
+            log.lock().unwrap().push((session.data().visits, cart.data().items));
             session.update(|data| data.visits += 1);
-            cart.update(|cart| cart.0.push("pear".into()));
+            cart.update(|cart| cart.items.push("pear".into()));
             Box::pin(core::future::ready(Reply::from("")))
         })),
     ));

@@ -44,6 +44,7 @@ suite! {
         the_session_is_committed_once
         a_rotation_is_committed_whatever_the_status_is
         a_write_after_a_rotation_does_not_drop_it
+        a_token_that_was_replaced_just_now_is_answered_without_a_cookie
         a_slow_request_does_not_undo_a_logout
         a_slow_request_does_not_replace_the_token_of_a_login
         a_commit_in_mid_request_sends_one_cookie
@@ -55,6 +56,7 @@ suite! {
         a_store_that_is_down_is_a_503
         a_commit_that_failed_is_a_503_and_not_a_success
         data_that_does_not_fit_into_the_cookie_is_a_413_that_names_both_sizes
+        a_field_that_two_requests_must_not_change_makes_the_later_answer_a_409
         a_logout_that_failed_says_so_and_leaves_the_cookie
         a_handler_outside_the_layer_is_told
         the_cookie_of_a_commit_is_sent_although_the_last_commit_fails
