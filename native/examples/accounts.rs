@@ -136,7 +136,7 @@ fn app(accounts: Accounts) -> Router {
         .route("/password", get(async || "a form for the new password").post(change_password))
         .layer(RequireAuth::<()>::redirect_to("/confirm").fresh(FRESH));
     let own = Router::new()
-        .route("/account", get(async |session: Session| session.subject()))
+        .route("/account", get(async |session: Session| session.subject().unwrap_or_default()))
         .route("/devices", get(devices))
         .route("/confirm", get(async |wanted| form(CONFIRM, wanted).await).post(confirm))
         .layer(RequireAuth::<()>::redirect_to("/login"));
