@@ -46,12 +46,10 @@ impl From<&Answer> for Response {
     }
 }
 
+type Handler = fn(&SessionHandle<()>) -> String;
+
 /// The middleware: around a handler that always wants its session.
-async fn with_session(
-    layer: &SessionLayer<()>,
-    request: &Request,
-    handler: impl FnOnce(&SessionHandle<()>) -> String,
-) -> Response {
+async fn with_session(layer: &SessionLayer<()>, request: &Request, handler: Handler) -> Response {
     let arrival = layer.arrive();
     let response = match arrival.session(Some(request.peer), &request.fields).await {
         Ok(session) => Response { status: 200, fields: Fields::default(), body: handler(&session) },
