@@ -6,6 +6,7 @@ use actix_web::{
     Error,
     body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
+    http::uri::Authority,
 };
 
 use super::gate::GateFuture;
@@ -56,7 +57,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let uri = request.uri();
-        let authority = uri.authority().map(|authority| authority.as_str());
+        let authority = uri.authority().map(Authority::as_str);
         match self.guard.check(request.method().as_str(), uri.path(), authority, request.headers()) {
             None => GateFuture::open(self.inner.call(request)),
             Some(answer) => GateFuture::shut(request, &answer),

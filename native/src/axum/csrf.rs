@@ -2,7 +2,11 @@
 
 use core::task::{Context, Poll};
 
-use ::axum::{extract::OriginalUri, http::Request, response::Response};
+use ::axum::{
+    extract::OriginalUri,
+    http::{Request, uri::Authority},
+    response::Response,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -47,7 +51,7 @@ where
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let original = request.extensions().get().map(|OriginalUri(uri)| uri);
         let uri = original.unwrap_or_else(|| request.uri());
-        let authority = uri.authority().map(|authority| authority.as_str());
+        let authority = uri.authority().map(Authority::as_str);
         match self.guard.check(request.method().as_str(), uri.path(), authority, request.headers()) {
             None => GateFuture::open(self.inner.call(request)),
             Some(answer) => GateFuture::shut(response(&answer)),

@@ -28,6 +28,9 @@ impl SessionData for Cart {
     }
 }
 
+/// What a handler does with its session, by its path or name.
+pub(crate) type Act = (&'static str, fn(&Handle));
+
 /// What a handler answers.
 #[derive(Clone)]
 pub(crate) struct Reply {
@@ -149,7 +152,10 @@ impl Scope {
 
     /// A handler that does one thing at once.
     pub(crate) fn act(self, path: &'static str, act: impl Fn(&Handle) + Send + Sync + 'static) -> Self {
-        self.on(path, move |session, _| core::future::ready(act(&session)))
+        self.on(path, move |session, _| {
+            act(&session);
+            core::future::ready(())
+        })
     }
 
     pub(crate) fn guarded(mut self, guard: RequireAuth<Data>) -> Self {

@@ -6,13 +6,10 @@ use http::{Method, header};
 use tokio::sync::Notify;
 
 use crate::{
-    app::{Handle, Reply, Scope, routes},
+    app::{Act, Handle, Reply, Scope, routes},
     client::{Framework, Server, request},
     support::World,
 };
-
-/// What a handler does with its session, by name.
-type Act = (&'static str, fn(&Handle));
 
 pub(crate) async fn the_session_is_committed_once<F: Framework>() {
     let world = World::new();

@@ -5,7 +5,7 @@ use session_native::{CookieHeld, CookieOptions, Sessions, web::SessionLayer};
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    app::{App, Cart, Handle, Reply, Route, Scope, routes},
+    app::{Act, App, Cart, Reply, Route, Scope, routes},
     client::{Framework, request},
     support::{World, config},
 };
@@ -51,7 +51,7 @@ pub(crate) async fn a_read_is_private_and_varies_by_cookie<F: Framework>() {
 // Row 31: for every way of looking at the session.
 pub(crate) async fn every_access_is_marked<F: Framework>() {
     let world = World::new();
-    let looks: [(&'static str, fn(&Handle)); 10] = [
+    let looks: [Act; 10] = [
         ("/data", |session| drop(session.data())),
         ("/read", |session| session.read(|_| ())),
         ("/subject", |session| drop(session.subject())),
