@@ -470,3 +470,27 @@ test('the entry of Workers and its module stay within 48 KiB, compressed', () =>
   const compressed = ['workerd.js', 'session.wasm'].map((name) => gzipSync(readFileSync(new URL(name, dist)), { level: 9 }).length);
   assert.ok(compressed[0] + compressed[1] <= 48 * 1024, `${compressed.join(' + ')} bytes`);
 });
+
+test('a session that is remembered keeps its end, whatever this side does', async () => {
+  const DAY = 86_400_000;
+  const { clock, sessions } = withClock();
+  const abs = START + 30 * DAY;
+  const payload = JSON.stringify({ sid: 'AAECAwQFBgcICQoLDA0ODw', rot: 1, iat: START, abs, ver: 1, sub: 'ada', auth: START, data: {} });
+  const cookie = sealed(payload, abs);
+  const maxAge = (line) => Number(/Max-Age=(\d+)/.exec(line)[1]);
+  clock.now = START + 10 * DAY;
+  assert.equal(await sessions.setCookie(sessions.load(cookie)), null, 'there is nothing to extend');
+  for (const [act, days] of [
+    [(session) => (session.data.visits = 1), 20],
+    [(session) => session.regenerate(), 20],
+    [(session) => session.authenticate('ada'), 20],
+  ]) {
+    const session = sessions.load(cookie);
+    act(session);
+    assert.equal(maxAge(await sessions.setCookie(session)), (days * DAY) / 1000);
+  }
+  // Another subject gets the usual timeouts.
+  const session = sessions.load(cookie);
+  session.authenticate('bob');
+  assert.equal(maxAge(await sessions.setCookie(session)), 3600);
+});
