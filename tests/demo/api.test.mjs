@@ -1,9 +1,10 @@
-// The demo's JSON routes over real HTTP, with either store: the contract that `--help` states.
+// The demo's JSON routes over real HTTP, with every store: the contract that `--help` states.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { startDemo } from './browser.mjs';
+import { startRedis } from './redis.mjs';
 
 const SECRETS = ['sk1_', 'sk1_'].map((prefix) => prefix + Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url'));
 
@@ -48,14 +49,25 @@ class Client {
   }
 }
 
-for (const store of ['memory', 'cookie']) {
-  describe(`sessions kept in: ${store}`, () => {
-    let demo;
-    const start = (secret, previous = '') =>
-      startDemo(['--store', store], { SESSION_SECRET: secret, SESSION_PREVIOUS_SECRETS: previous });
+/** Stores that several processes share. */
+const SHARED = ['redis'];
 
-    before(async () => (demo = await start(SECRETS[0])));
-    after(() => demo?.stop());
+for (const store of ['memory', 'cookie', ...SHARED]) {
+  describe(`sessions kept in: ${store}`, () => {
+    let demo, redis;
+    const start = (secret, previous = '') => {
+      const where = redis ? ['--redis-url', redis.url] : [];
+      return startDemo(['--store', store, ...where], { SESSION_SECRET: secret, SESSION_PREVIOUS_SECRETS: previous });
+    };
+
+    before(async () => {
+      if (SHARED.includes(store)) redis = await startRedis();
+      demo = await start(SECRETS[0]);
+    });
+    after(async () => {
+      await demo?.stop();
+      await redis?.stop();
+    });
 
     test('a visitor leaves no trace', async () => {
       const client = new Client(demo.url);
@@ -159,7 +171,7 @@ for (const store of ['memory', 'cookie']) {
       assert.equal((await (await Client.signedIn(demo.url, 'everywhere')).me()).username, 'everywhere');
     });
 
-    if (store === 'memory') {
+    if (store !== 'cookie') {
       test('requests that race lose nothing', async () => {
         const client = await Client.signedIn(demo.url, 'ada');
         const { cookie } = client;
@@ -193,7 +205,47 @@ for (const store of ['memory', 'cookie']) {
         assert.match(answer.body, /1048576/);
         assert.deepEqual(Object.keys((await client.me()).values), ['a', 'b']);
       });
-    } else {
+    }
+
+    if (SHARED.includes(store)) {
+      test('three processes are one site', async () => {
+        const others = await Promise.all([start(SECRETS[0]), start(SECRETS[0])]);
+        const urls = [demo, ...others].map(({ url }) => url);
+        try {
+          const { cookie } = await Client.signedIn(urls[0], 'ada');
+          const everywhere = urls.map((url) => new Client(url, cookie));
+          for (const client of everywhere) assert.equal((await client.me()).username, 'ada');
+          await Promise.all(everywhere.flatMap((client) => Array.from({ length: 10 }, () => client.post('/api/increment'))));
+          for (const client of everywhere) assert.equal((await client.me()).counter, 30);
+
+          // What one ends is refused by all, from the next request on.
+          for (const [end, by] of [['/api/logout', 1], ['/api/logout-everywhere', 2]]) {
+            const { cookie } = await Client.signedIn(urls[0], 'grace');
+            for (const url of urls) assert.equal((await new Client(url, cookie).me()).username, 'grace');
+            assert.equal((await new Client(urls[by], cookie).post(end)).status, 200);
+            await refusedByAll(urls, cookie);
+          }
+        } finally {
+          await Promise.all(others.map((other) => other.stop()));
+        }
+      });
+
+      test('a store that is down is no sign-out', async () => {
+        const client = await Client.signedIn(demo.url, 'ada');
+        await redis.stop();
+        try {
+          const answer = await client.get('/api/me');
+          assert.equal(answer.status, 503);
+          assert.equal(answer.set, undefined);
+          assert.ok(Number(answer.headers.get('retry-after')) >= 1);
+          assert.equal((await client.post('/api/logout')).status, 503);
+        } finally {
+          redis = undefined;
+        }
+      });
+    }
+
+    if (store === 'cookie') {
       test('more than a cookie holds is refused, with a message', async () => {
         const client = await Client.signedIn(demo.url, 'ada');
         await client.post('/api/set', { key: 'small', value: 'x' });
@@ -226,6 +278,10 @@ for (const store of ['memory', 'cookie']) {
       });
     }
   });
+}
+
+async function refusedByAll(urls, cookie) {
+  for (const url of urls) assert.equal((await new Client(url, cookie).me()).username, null);
 }
 
 test('a secret that is no secret stops the demo before it listens', async () => {
