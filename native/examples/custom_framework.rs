@@ -1,5 +1,4 @@
 //! Sessions in a framework of one's own: blocking handlers, requests and responses that are no one else's types.
-//! `cargo run -p session-native --example custom_framework`
 
 use core::net::IpAddr;
 
@@ -70,7 +69,8 @@ fn sign_in(session: &SessionHandle<()>) -> String {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sessions = Sessions::new(Config::production(Secret::generate(&OsRandom)?), MemoryStore::new())?;
     let request = Request { peer: [127, 0, 0, 1].into(), fields: Fields::default() };
-    println!("{}", with_session(&SessionLayer::new(sessions), &request, sign_in).await.body);
+    let response = with_session(&SessionLayer::new(sessions), &request, sign_in).await;
+    println!("{} {}", response.status, response.body);
     Ok(())
 }
 
