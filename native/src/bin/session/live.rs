@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
-use session_core::{Config, Key, Rejection, SessionData, SubjectTag, Summary};
+use session_core::{Config, Key, Rejection, SessionData, SubjectTag, Summary, Timestamp};
 use session_native::{Query as _, RedisStore, Sessions, Store as _, Stored};
 
 use crate::{
@@ -151,7 +151,7 @@ impl<'a> From<&'a Summary<AnyData>> for SessionJson<'a> {
             key: summary.key.to_string(),
             subject: summary.subject.as_deref(),
             created_at: summary.created_at.as_millis(),
-            authenticated_at: summary.authenticated_at.map(|at| at.as_millis()),
+            authenticated_at: summary.authenticated_at.map(Timestamp::as_millis),
             expires_at: summary.expires_at.as_millis(),
             absolute_end: summary.absolute_end.as_millis(),
             rotation: summary.rotation,
