@@ -70,9 +70,8 @@ impl<'de> Deserialize<'de> for Time {
         let text = String::deserialize(deserializer)?;
         let at = OffsetDateTime::parse(&text, &Iso8601::DEFAULT)
             .map_err(|_| de::Error::custom("not a time in ISO 8601"))?;
-        // An offset with seconds can't be written again.
-        let whole = at.offset().seconds_past_minute() == 0;
-        let utc = text.ends_with('Z') && at.offset() == UtcOffset::UTC;
-        if whole { Ok(Self { at, utc }) } else { Err(de::Error::custom("an offset of whole minutes")) }
+        // Years and offsets beyond RFC 3339 can't be written again.
+        at.format(&Rfc3339).map_err(|_| de::Error::custom("not a time of RFC 3339"))?;
+        Ok(Self { at, utc: text.ends_with('Z') && at.offset() == UtcOffset::UTC })
     }
 }
