@@ -4,11 +4,15 @@
 //! "sign out everywhere"), and run the suite of the crate `session-conformance` over it.
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use core::{fmt, future::Future, time::Duration};
 
 pub use bytes::Bytes;
 pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStats, RedisStore, RedisStoreBuilder};
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
 /// A stored session, as a store sees it.
@@ -164,6 +168,37 @@ pub trait Store: Send + Sync + 'static {
         let _ = subject;
         core::future::ready(Ok(0))
     }
+
+    /// Takes the lease of a record for `holder`, a random number, or takes it anew if it is `holder`'s already: a request whose saves
+    /// keep coming second asks for it, so that such requests write one after the other instead of all at once.
+    ///
+    /// `true`: go on. `false`: another holds it; ask again a little later. It ends with [`Store::release`], and at the latest after
+    /// `ttl` (a fraction of a second): that is what a holder that crashed costs the others.
+    ///
+    /// **Advisory**: it keeps no one from writing, and may be lost at any time (a failover, a holder that was slow). What keeps saves
+    /// exact is `expected` in [`Store::save`]: the version is the lease's fence. So the record needn't be there, a save needn't look at
+    /// the lease, and a store without leases says `true` to everyone, as this method does unless it is overridden.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn lease(
+        &self,
+        key: &Key,
+        holder: u64,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let _ = (key, holder, ttl);
+        core::future::ready(Ok(true))
+    }
+
+    /// Gives the lease of a record back, if it is (still) `holder`'s; another's is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lease ends by itself.
+    fn release(&self, key: &Key, holder: u64) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (key, holder);
+        core::future::ready(Ok(()))
+    }
 }
 
 /// A part of all records.
@@ -241,12 +276,24 @@ pub enum StoreError {
         /// How many that are.
         capacity: usize,
     },
+    /// The store can't be used as it is set up: a wrong address or password, a missing permission. Trying again doesn't help.
+    Misconfigured {
+        /// What is wrong, for operators; holds no secret.
+        reason: String,
+    },
+    /// Something else than a record stands where one should be: another program writes under the same names.
+    Malformed,
 }
 
 impl StoreError {
     /// The store can't be reached or didn't answer in time.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), retry_after: None }
+    }
+
+    /// The store can't be used as it is set up.
+    pub fn misconfigured(reason: impl Into<String>) -> Self {
+        Self::Misconfigured { reason: reason.into() }
     }
 }
 
@@ -257,6 +304,10 @@ impl fmt::Display for StoreError {
             Self::Full { capacity } => write!(
                 f,
                 "the session store is full ({capacity} sessions): raise its capacity, or shorten the timeouts"
+            ),
+            Self::Misconfigured { reason } => write!(f, "the session store is set up wrongly: {reason}"),
+            Self::Malformed => f.write_str(
+                "the session store holds something that is no session: give sessions a prefix of their own",
             ),
         }
     }
