@@ -107,7 +107,7 @@ impl Key {
     }
 
     /// Under which an import remembers a session that another library knows by a name.
-    #[cfg(any(feature = "crystal", feature = "iron"))]
+    #[cfg(feature = "interop")]
     pub(crate) fn of_foreign(name: &[u8]) -> Self {
         Self::digest(b"session-import-v1", name)
     }

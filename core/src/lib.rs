@@ -29,7 +29,7 @@ mod encoding;
 mod error;
 mod flash;
 mod id;
-#[cfg(any(feature = "crystal", feature = "iron"))]
+#[cfg(feature = "interop")]
 pub mod interop;
 mod json;
 pub mod lifecycle;

@@ -357,7 +357,11 @@ fn a_hundred_thousand_foreign_records() {
         let from = (random.below(2) == 0).then_some(0);
         let mut value = seal_value(text, None, from, &random).unwrap().to_vec();
         if random.below(8) > 0 {
-        mutate(&random, &mut value, if from.is_some() { &all } else { b"{}[]\",:0123456789.eE+-TZWnul\\" });
+            mutate(
+                &random,
+                &mut value,
+                if from.is_some() { &all } else { b"{}[]\",:0123456789.eE+-TZWnul\\" },
+            );
         }
         // Deflate makes at most 1,032 bytes of one: a trailer that claims more allocates nothing.
         let most = MOST_BYTES + 1_032 * value.len() as u64;

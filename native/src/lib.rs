@@ -49,6 +49,8 @@ mod error;
 mod event;
 #[cfg(feature = "axum")]
 mod handle;
+#[cfg(feature = "import")]
+pub mod import;
 mod query;
 mod sessions;
 pub mod store;

@@ -6,7 +6,7 @@
 mod keys;
 mod secret;
 
-#[cfg(any(feature = "crystal", feature = "iron"))]
+#[cfg(feature = "interop")]
 pub(crate) use keys::BLOCK_LEN;
 pub use keys::{KeyId, KeyRing};
 pub(crate) use keys::{Keys, MacContext, TAG_LEN, padded_len};

@@ -56,6 +56,18 @@ impl Refusal {
     }
 }
 
+impl From<Refusal> for crate::Rejection {
+    /// What the request's own code is told.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownPassword | Refusal::Digest => Self::UnknownKey,
+            Refusal::Forged => Self::Forged,
+            Refusal::Expired => Self::Expired,
+            Refusal::Malformed | Refusal::Inflate | Refusal::Data => Self::Malformed,
+        }
+    }
+}
+
 /// Why another library's secret can't be used.
 ///
 /// ```
@@ -78,6 +90,9 @@ pub enum KeyError {
     /// PBKDF2 without iterations.
     #[error("key derivation takes at least one iteration")]
     Iterations,
+    /// The Crystal library's public default secret, where it would be trusted.
+    #[error("that secret is the library's public default: anyone can make sessions with it")]
+    Public,
     /// An id that no seal can carry.
     #[error("the id of a password is made of 1 to 32 letters, digits and underscores")]
     PasswordId,

@@ -1,5 +1,7 @@
 //! The provider: makes, loads, saves and ends sessions.
 
+#[cfg(feature = "import")]
+mod import;
 mod save;
 mod shared;
 
@@ -104,8 +106,15 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         config.validate()?;
         let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
         let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
-        let shared =
-            Shared { config, clock: Arc::new(SystemClock), random, codec, listeners: Listeners::default() };
+        let shared = Shared {
+            config,
+            clock: Arc::new(SystemClock),
+            random,
+            codec,
+            listeners: Listeners::default(),
+            #[cfg(feature = "import")]
+            imports: Vec::new(),
+        };
         Ok(Self { inner: Arc::new(Inner { shared, backend }) })
     }
 
@@ -185,6 +194,22 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// # Errors
     /// As [`Sessions::load`].
     pub async fn load_from<'h>(
+        &self,
+        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        client: &Client<'_>,
+    ) -> Result<Session<T>, Error> {
+        #[cfg(feature = "import")]
+        if !self.inner.shared.imports.is_empty() {
+            let headers: Vec<_> = cookie_headers.into_iter().collect();
+            return match self.imported(&headers, client).await? {
+                Some(session) => Ok(session),
+                None => self.load_own(headers, client).await,
+            };
+        }
+        self.load_own(cookie_headers, client).await
+    }
+
+    async fn load_own<'h>(
         &self,
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
         client: &Client<'_>,

@@ -119,7 +119,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         session: &impl Cell<T>,
         mut conflicting: Conflicting<'_, T>,
@@ -203,7 +203,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 const MOST_CONFLICTS: u32 = 64;
 
 /// What to do when another save came first.
-enum Conflicting<'a, T> {
+pub(super) enum Conflicting<'a, T> {
     /// Put this request's changes on top of it.
     Merge,
     /// Do this again on what it stored.

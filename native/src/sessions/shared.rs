@@ -15,6 +15,8 @@ pub struct Shared<T> {
     pub(super) random: Arc<dyn Random>,
     pub(super) codec: TokenCodec,
     pub(super) listeners: Listeners<T>,
+    #[cfg(feature = "import")]
+    pub(super) imports: Vec<crate::import::Import<T>>,
 }
 
 impl<T> Shared<T> {

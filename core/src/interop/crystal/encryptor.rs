@@ -59,6 +59,7 @@ pub struct Encryptor {
     encrypt: Aes256Enc,
     decrypt: Aes256Dec,
     verifier: Verifier,
+    public: bool,
 }
 
 impl Encryptor {
@@ -89,13 +90,20 @@ impl Encryptor {
             None => key.copy_from_slice(&secret[..32]),
         }
         let (encrypt, decrypt) = (Aes256Enc::new((&*key).into()), Aes256Dec::new((&*key).into()));
-        Ok(Self { encrypt, decrypt, verifier: Verifier::new(secret, digest) })
+        let public = secret == Self::DEFAULT_SECRET;
+        Ok(Self { encrypt, decrypt, verifier: Verifier::new(secret, digest), public })
     }
 
     /// Opens what an old digest signed too, before that time.
     #[must_use]
     pub fn allow(self, digest: LegacyDigest, until: Timestamp) -> Self {
         Self { verifier: self.verifier.allow(digest, until), ..self }
+    }
+
+    /// Whether the secret is the public default one.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        self.public
     }
 
     /// `verify_and_decrypt`.

@@ -1,0 +1,116 @@
+//! Imports: a request without a token of ours that brings a session of another library.
+
+use std::sync::Mutex;
+
+use session_core::{
+    Client, Error as CoreError, Rejection, Session, SessionData, Version, cookies, interop::Foreign,
+};
+
+use super::{Sessions, save::Conflicting};
+use crate::{
+    backend::Backend,
+    error::Error,
+    event::EventKind,
+    import::{Import, ImportError},
+};
+
+/// A second round finds what the first one lost to.
+const MOST_ROUNDS: u32 = 2;
+
+impl<T: SessionData, B: Backend> Sessions<T, B> {
+    /// Takes over the sessions of another library, until a date: see [`Import`]. A request that brings a token of this library, whatever it is worth, imports
+    /// nothing. May be called for several.
+    ///
+    /// # Panics
+    /// If the provider was cloned before: it is configured first and shared then.
+    #[must_use]
+    pub fn import(mut self, import: Import<T>) -> Self {
+        self.shared_mut().imports.push(import);
+        self
+    }
+
+    /// The session of a request that brings no token of ours, and one of another library: stored already, its token still to be sent; or an
+    /// anonymous one that says what is wrong with it.
+    pub(super) async fn imported(
+        &self,
+        headers: &[&[u8]],
+        client: &Client<'_>,
+    ) -> Result<Option<Session<T>>, Error> {
+        let shared = &self.inner.shared;
+        let own = |header: &&[u8]| cookies(header, &shared.config.cookie.name).any(|token| !token.is_empty());
+        if headers.iter().any(own) {
+            return Ok(None);
+        }
+        let mut refused = None;
+        for import in shared.imports.iter().filter(|import| !import.is_over(shared.now())) {
+            let adopted = match import.importer().read(headers, shared.now()).await {
+                Ok(None) => continue,
+                Ok(Some(foreign)) => self.adopt(import, foreign, headers, client).await,
+                Err(ImportError::Refused(refusal)) => Err(CoreError::Rejected(refusal.into()).into()),
+                Err(ImportError::Store(error)) => Err(error.into()),
+            };
+            match adopted {
+                Ok(session) => {
+                    shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
+                    return Ok(Some(session));
+                }
+                Err(Error::Core(CoreError::Rejected(reason))) => {
+                    shared.listeners.tell(EventKind::of(reason), None, None);
+                    refused = Some(reason);
+                }
+                // Rather signed out once than an error with every page.
+                Err(error) if error.is_too_large() => {
+                    tracing::warn!(%error, "a session is too large to be imported")
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(reason) = refused else { return Ok(None) };
+        let mut session = self.anonymous(Some(reason));
+        self.bind(&mut session, client)?;
+        Ok(Some(session))
+    }
+
+    async fn adopt(
+        &self,
+        import: &Import<T>,
+        foreign: Foreign<T>,
+        headers: &[&[u8]],
+        client: &Client<'_>,
+    ) -> Result<Session<T>, Error> {
+        let Foreign { identity, data, .. } = foreign;
+        for _ in 0..MOST_ROUNDS {
+            if let Some(token) = import.recall(&identity).await? {
+                // Through every check, as if the client had sent it: it may have been rotated, ended or revoked since.
+                let mut session = self.load_token(&token, client).await?;
+                session.renew_token();
+                return Ok(session);
+            }
+            // Stored before it is remembered: if this ends in between, the next request begins anew and what is left over expires.
+            let mut session = self.begin_imported(import, data.clone(), client)?;
+            self.write(&Mutex::new(&mut session), Conflicting::Merge).await?;
+            let shared = &self.inner.shared;
+            let payload = B::token_payload(&session)?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
+            let token = shared.codec.seal(payload, session.expires_at(), false, shared.random())?;
+            let version = Version::default().next(shared.random())?;
+            if import.remember(&identity, version, token).await? {
+                if let Err(error) = import.importer().forget(headers).await {
+                    tracing::warn!(%error, "a session was imported, and is still there in the other library's store");
+                }
+                session.renew_token();
+                return Ok(session);
+            }
+            // Another request was first: there is one session of it, that one.
+            self.destroy(&mut session).await?;
+        }
+        Err(Error::Contended)
+    }
+
+    fn begin_imported(&self, import: &Import<T>, data: T, client: &Client<'_>) -> Result<Session<T>, Error> {
+        let shared = &self.inner.shared;
+        let subject = import.subject_of(&data);
+        let mut session = Session::imported(&shared.config.expiry, shared.now(), data, subject);
+        self.bind(&mut session, client)?;
+        Ok(session)
+    }
+}
