@@ -1,4 +1,5 @@
-#![doc = include_str!("../../INTEROP.md")]
+//! What other libraries write, opened and sealed: for sites that move in. `core/INTEROP.md` is the guide; in Rust services
+//! `session_native::import` does it, request by request.
 
 #[cfg(feature = "crystal")]
 pub mod crystal;

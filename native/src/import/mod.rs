@@ -2,7 +2,9 @@
 //!
 //! Off unless asked for by [`Sessions::import`](crate::Sessions::import), and over at a date. What can be brought: cookies and Redis values of the
 //! Crystal library `session` ([`CrystalCookies`], [`CrystalRecords`]), cookies of iron-session ([`IronCookies`]), or whatever an own [`Importer`]
-//! reads. The guides are in [`session_core::interop`].
+//! reads.
+#![cfg_attr(all(feature = "crystal", feature = "iron"), doc = "")]
+#![cfg_attr(all(feature = "crystal", feature = "iron"), doc = include_str!("../../../core/INTEROP.md"))]
 
 #[cfg(feature = "crystal")]
 mod crystal;
