@@ -11,6 +11,7 @@ use crate::store::StoreError;
 ///
 /// let error = Error::from(StoreError::Full { capacity: 1000 });
 /// assert!(error.is_unavailable());
+/// assert_eq!(error.code(), "full");
 /// assert_eq!(error.to_string(), "the session store is full (1000 sessions): raise its capacity, or shorten the timeouts");
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,27 @@ impl Error {
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Contended)
+    }
+
+    /// A stable, short code for metrics: that of the store's error ([`StoreError::code`]); `cookie-too-large`, `record-too-large`, `not-json`,
+    /// `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`; `bad-config` for whatever a
+    /// start would have found.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        use session_core::Error::{CookieTooLarge, Random, RecordTooLarge, Rejected, Serialize, Unreadable};
+
+        match self {
+            Self::Core(CookieTooLarge { .. }) => "cookie-too-large",
+            Self::Core(RecordTooLarge { .. }) => "record-too-large",
+            Self::Core(Serialize(_)) => "not-json",
+            Self::Core(Unreadable(_)) => "unreadable",
+            Self::Core(Random(_)) => "random",
+            Self::Core(Rejected(reason)) | Self::Ended(reason) => reason.code(),
+            Self::Core(_) => "bad-config",
+            Self::Store(error) => error.code(),
+            Self::Contended => "contended",
+            Self::ClientAddressUnknown => "client-address",
+        }
     }
 
     /// Whether the data doesn't fit where sessions are kept: a web application answers 413.

@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use session_core::{Key, Rejection, Session};
 
+use crate::observe::EventCounters;
+
 /// What happened to a session. Listeners hear of it after it happened and can't undo it.
 ///
 /// ```
@@ -75,18 +77,20 @@ pub struct Event<'a, T> {
 
 type Listener<T> = Box<dyn Fn(&Event<'_, T>) + Send + Sync>;
 
-/// Those who listen.
-pub(crate) struct Listeners<T>(Vec<Listener<T>>);
-
-impl<T> Default for Listeners<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
+/// Those who listen: the metrics, and whom the application added.
+pub(crate) struct Listeners<T> {
+    counters: EventCounters,
+    added: Vec<Listener<T>>,
 }
 
 impl<T> Listeners<T> {
+    /// For sessions in this store.
+    pub(crate) fn new(store: &'static str) -> Self {
+        Self { counters: EventCounters::new(store), added: Vec::new() }
+    }
+
     pub(crate) fn add(&mut self, listener: Listener<T>) {
-        self.0.push(listener);
+        self.added.push(listener);
     }
 
     /// Tells everyone. One that panics is reported, and the others hear of the event all the same.
@@ -95,8 +99,9 @@ impl<T> Listeners<T> {
             Some(key) => tracing::debug!(?kind, %key, "session"),
             None => tracing::debug!(?kind, "session"),
         }
+        self.counters.count(kind);
         let event = Event { kind, key, session };
-        for listener in &self.0 {
+        for listener in &self.added {
             if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
                 tracing::error!(?kind, "a session event listener panicked; the event stands");
             }

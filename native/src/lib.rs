@@ -33,7 +33,7 @@
 //! ```
 //!
 //! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] puts it into a web application; a [`store`] keeps
-//! records; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
+//! records, and [`Resilient`] keeps one that fails from taking the application with it; [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
 //! re-exported here.
 //!
 //! Features: `axum` (on by default), `cli` (the `session` command).
@@ -51,7 +51,9 @@ mod event;
 mod handle;
 #[cfg(feature = "import")]
 pub mod import;
+pub mod observe;
 mod query;
+pub mod resilience;
 mod sessions;
 pub mod store;
 
@@ -61,6 +63,7 @@ pub use error::Error;
 pub use event::{Event, EventKind};
 #[cfg(feature = "axum")]
 pub use handle::SessionHandle;
+pub use resilience::Resilient;
 /// All of the core, for what isn't re-exported by name.
 pub use session_core;
 pub use session_core::{

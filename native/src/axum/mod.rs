@@ -47,7 +47,7 @@ use core::time::Duration;
 
 use ::axum::http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{error::Error, store::StoreError};
+use crate::error::Error;
 
 /// The answer when a session can't be had or saved. Gives nothing away, and leaves the client's cookie alone.
 fn failure<B: From<String>>(error: &Error) -> Response<B> {
@@ -72,7 +72,7 @@ fn failure<B: From<String>>(error: &Error) -> Response<B> {
 /// In whole seconds, as the header wants it.
 fn retry_after(error: &Error) -> u64 {
     let wait = match error {
-        Error::Store(StoreError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
+        Error::Store(error) => error.retry_after().unwrap_or_default(),
         _ => Duration::ZERO,
     };
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
@@ -81,6 +81,7 @@ fn retry_after(error: &Error) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
 
     #[test]
     fn retry_after_is_whole_seconds_and_never_zero() {
@@ -90,5 +91,7 @@ mod tests {
             assert_eq!(super::retry_after(&error), seconds, "{wait:?}");
         }
         assert_eq!(retry_after(&Error::Contended), 1);
+        let open = StoreError::CircuitOpen { retry_after: Duration::from_millis(4200) };
+        assert_eq!(retry_after(&open.into()), 5);
     }
 }

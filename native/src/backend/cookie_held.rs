@@ -120,6 +120,7 @@ impl CookieHeld {
 
 impl Sealed for CookieHeld {
     const TOKEN: Kind = Kind::CookieHeld;
+    const NAME: &'static str = "cookie";
 
     async fn load<T: SessionData>(&self, _: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
         let session = Session::from_cookie(opened)?;

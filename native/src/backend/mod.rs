@@ -38,6 +38,9 @@ mod sealed {
         /// The kind of the clients' tokens.
         const TOKEN: Kind;
 
+        /// What it is called in metrics and traces.
+        const NAME: &'static str;
+
         /// The session of an authentic, unexpired token; [`CoreError::Rejected`] if there is none any more.
         fn load<T: SessionData>(
             &self,

@@ -8,6 +8,7 @@ use session_core::{
 use super::{Cell, Change, Sealed, Theirs, Written};
 use crate::{
     error::Error,
+    observe::Observed,
     sessions::{Plain, Shared},
     store::{Found, Lookup, Record, Saved, Store},
 };
@@ -23,7 +24,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Stored<S> {
-    pub(crate) store: S,
+    pub(crate) store: Observed<S>,
     pub(crate) codec: RecordCodec,
 }
 
@@ -44,6 +45,7 @@ impl<S: Store> Stored<S> {
 
 impl<S: Store> Sealed for Stored<S> {
     const TOKEN: Kind = Kind::Reference;
+    const NAME: &'static str = S::NAME;
 
     async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
         let now = shared.now();

@@ -5,19 +5,21 @@ mod import;
 mod save;
 mod shared;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use session_core::{
     Client, Config, Error as CoreError, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection, Session,
     SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
 };
 pub(crate) use shared::Shared;
+use tracing::Instrument as _;
 
 use crate::{
     backend::{Backend, CookieHeld, Stored},
     clock::{Clock, SystemClock},
     error::Error,
     event::{Event, EventKind, Listeners},
+    observe::{Observed, Timings, count_error},
     store::{Query, Record, Store},
 };
 
@@ -53,7 +55,7 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
         let codec = RecordCodec::new(&config.keys)
             .encrypted(config.encrypt_at_rest && away)
             .deflated_from(config.compress_records_from.filter(|_| away));
-        Self::with_backend(config, Stored { store, codec })
+        Self::with_backend(config, Stored { store: Observed::new(store), codec })
     }
 
     pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
@@ -63,6 +65,11 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {
+        &self.inner.backend.store.store
+    }
+
+    /// The store, whose commands are measured.
+    pub(crate) fn observed(&self) -> &Observed<S> {
         &self.inner.backend.store
     }
 }
@@ -111,7 +118,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             clock: Arc::new(SystemClock),
             random,
             codec,
-            listeners: Listeners::default(),
+            listeners: Listeners::new(B::NAME),
+            timings: Timings::new(B::NAME),
             #[cfg(feature = "import")]
             imports: Vec::new(),
         };
@@ -219,8 +227,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let mut rejection = None;
         let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
-            match self.load_token(token, client).await {
+            let begun = Instant::now();
+            let span = tracing::debug_span!("session.load", store = B::NAME);
+            match self.load_token(token, client).instrument(span).await {
                 Ok(session) => {
+                    shared.timings.load.record(begun.elapsed());
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(session);
                 }
@@ -231,10 +242,15 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                         rejection = Some(reason);
                     }
                 }
-                Err(Error::Core(CoreError::Unreadable(reason))) if !shared.config.fail_on_unreadable => {
-                    tracing::warn!(%reason, "a session can't be read; its client goes on without it");
+                Err(error) => {
+                    count_error(B::NAME, &error);
+                    if !matches!(error, Error::Core(CoreError::Unreadable(_)))
+                        || shared.config.fail_on_unreadable
+                    {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "the client of a session goes on without it");
                 }
-                Err(error) => return Err(error),
             }
         }
         let mut session = self.anonymous(rejection);

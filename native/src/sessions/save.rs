@@ -1,15 +1,18 @@
 //! Saving and ending sessions: one write at a time, tried again on what another request stored.
 
 use core::time::Duration;
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Instant};
 
 use session_core::{Error as CoreError, Random, Rejection, Session, SessionData, SetCookie, State};
+
+use tracing::Instrument as _;
 
 use super::{Inner, Sessions, shared::Shared};
 use crate::{
     backend::{Backend, Cell, Change, Theirs, Written},
     error::Error,
     event::EventKind,
+    observe::count_error,
 };
 
 impl<T: SessionData, B: Backend> Sessions<T, B> {
@@ -32,6 +35,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let span = tracing::debug_span!("session.commit", store = B::NAME);
+        self.save_and_issue(session).instrument(span).await
+    }
+
+    async fn save_and_issue(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
         let shared = &self.inner.shared;
         let cookie = match self.write(session, Conflicting::Merge).await? {
             Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
@@ -107,9 +115,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         session: &impl Cell<T>,
         change: &mut (dyn FnMut(&mut T) + Send),
     ) -> Result<(), Error> {
+        let span = tracing::debug_span!("session.update", store = B::NAME);
         // What the request changed before is merged; only `change` is done again.
-        self.write(session, Conflicting::Merge).await?;
-        let written = self.write(session, Conflicting::Redo(change)).await;
+        self.write(session, Conflicting::Merge).instrument(span.clone()).await?;
+        let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
         match written {
             Err(error) if !matches!(error, Error::Ended(_)) => {
                 session.with(Session::undo_data)?;
@@ -119,7 +128,23 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
     }
 
+    /// Saves, and measures it.
     pub(super) async fn write(
+        &self,
+        session: &impl Cell<T>,
+        conflicting: Conflicting<'_, T>,
+    ) -> Result<Option<Change>, Error> {
+        let begun = Instant::now();
+        let written = self.write_until_first(session, conflicting).await;
+        match &written {
+            Ok(Some(_)) => self.inner.shared.timings.store.record(begun.elapsed()),
+            Ok(None) => {}
+            Err(error) => count_error(B::NAME, error),
+        }
+        written
+    }
+
+    async fn write_until_first(
         &self,
         session: &impl Cell<T>,
         mut conflicting: Conflicting<'_, T>,
@@ -190,7 +215,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             session.with(Session::mark_destroyed);
             return Ok(None);
         }
-        backend.destroy(shared, session).await?;
+        let span = tracing::debug_span!("session.destroy", store = B::NAME);
+        backend.destroy(shared, session).instrument(span).await?;
         session.with(|session| {
             session.mark_destroyed();
             shared.listeners.tell(EventKind::Destroyed, session.key(), Some(session));

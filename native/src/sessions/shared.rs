@@ -6,7 +6,7 @@ use session_core::{
     Config, Kind, Plaintext, Random, SetCookie, Timestamp, TokenCodec, lifecycle::CommitContext,
 };
 
-use crate::{clock::Clock, error::Error, event::Listeners};
+use crate::{clock::Clock, error::Error, event::Listeners, observe::Timings};
 
 /// The configuration and what was made of it.
 pub struct Shared<T> {
@@ -15,6 +15,7 @@ pub struct Shared<T> {
     pub(super) random: Arc<dyn Random>,
     pub(super) codec: TokenCodec,
     pub(super) listeners: Listeners<T>,
+    pub(super) timings: Timings,
     #[cfg(feature = "import")]
     pub(super) imports: Vec<crate::import::Import<T>>,
 }
