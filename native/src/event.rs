@@ -30,7 +30,7 @@ pub enum EventKind {
     Destroyed,
     /// A token or session was found to be past its end.
     Expired,
-    /// A token was refused for another reason, or a change was dropped because the session had ended.
+    /// A token was refused for another reason ([`Rejection::Reused`]: maybe stolen, so ending the session that the event names may be wise), or a change was dropped because the session had ended.
     Rejected(Rejection),
 }
 
@@ -69,7 +69,7 @@ impl EventKind {
 pub struct Event<'a, T> {
     /// What happened.
     pub kind: EventKind,
-    /// The session's public name, if it has one.
+    /// The session's public name, if it has one; of a refused token, the one that it names, if it is authentic and not past its end.
     pub key: Option<Key>,
     /// The session as it is now; of a rejected token there is none.
     pub session: Option<&'a Session<T>>,

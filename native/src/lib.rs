@@ -68,8 +68,9 @@ pub use resilience::Resilient;
 pub use session_core;
 pub use session_core::{
     Client, ClientBinding, Config, ConfigError, CookieOptions, Error as CoreError, Expiry, Flash, Key,
-    KeyRing, OsRandom, Passphrase, Preset, Random, RandomError, Rejection, SameSite, Secret, SecretError,
-    Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Unreadable, Version,
+    KeyRing, MergePolicies, MergePolicy, OsRandom, Passphrase, Preset, Random, RandomError, Rejection,
+    SameSite, Secret, SecretError, Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp,
+    Unreadable, Version,
 };
 pub use sessions::Sessions;
 #[cfg(feature = "redis")]

@@ -4,19 +4,14 @@
 
 mod support;
 
-use core::{
-    future::{pending, poll_fn},
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
+use core::{future::pending, pin::pin, time::Duration};
 use std::sync::{
     Mutex,
     atomic::{AtomicU32, Ordering},
 };
 
 use axum::{Router, body::Body, http, routing::get};
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use proptest::prelude::*;
 use session_conformance::Harness;
 use session_native::{
@@ -342,7 +337,7 @@ async fn a_cancelled_probe_gives_its_place_back() {
     advance(ms(1000)).await;
     for _ in 0..10 {
         let mut probe = pin!(load(&store));
-        poll_fn(|context| Poll::Ready(assert!(probe.as_mut().poll(context).is_pending()))).await;
+        assert!(probe.as_mut().now_or_never().is_none());
         assert_eq!(load(&store).await.unwrap_err().code(), "circuit-open");
         assert_eq!(store.get_ref().calls(), 1);
         // Dropped here: its request was cancelled.
@@ -369,7 +364,7 @@ async fn a_probe_that_nobody_polls_holds_up_nobody() {
     store.get_ref().then(Step::Hang);
     advance(ms(1000)).await;
     let mut forgotten = Box::pin(load(&store));
-    poll_fn(|context| Poll::Ready(assert!(forgotten.as_mut().poll(context).is_pending()))).await;
+    assert!(forgotten.as_mut().now_or_never().is_none());
     store.get_ref().then(Step::Answer);
     assert_eq!(load(&store).await, Err(StoreError::CircuitOpen { retry_after: ms(3000) }));
     advance(ms(3000)).await;

@@ -68,10 +68,8 @@ impl RetryPolicy {
             Ok(()) => f64::from(u32::from_le_bytes(dice)) / f64::from(u32::MAX),
             Err(_) => 0.0,
         };
-        // `max` and `min` also turn what is not a number into one.
-        let jitter = self.jitter.max(0.0).min(1.0);
         let longest = self.longest_delay(failures);
-        at_most(longest, longest.as_secs_f64() * (1.0 - jitter * shorter))
+        at_most(longest, longest.as_secs_f64() * (1.0 - self.jitter.clamp(0.0, 1.0) * shorter))
     }
 
     /// The pause before the next try, or `None` after the last.
@@ -80,7 +78,7 @@ impl RetryPolicy {
     }
 }
 
-/// So many seconds, or `most`: also instead of what no `Duration` can hold.
+/// So many seconds, or `most`: also instead of what no `Duration` can hold, and of what is not a number.
 fn at_most(most: Duration, seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).map_or(most, |duration| duration.min(most))
 }

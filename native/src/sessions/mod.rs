@@ -4,6 +4,7 @@
 mod import;
 mod save;
 mod shared;
+mod turn;
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,9 +14,10 @@ use session_core::{
 };
 pub(crate) use shared::Shared;
 use tracing::Instrument as _;
+use turn::Queues;
 
 use crate::{
-    backend::{Backend, CookieHeld, Stored},
+    backend::{Backend, CookieHeld, Refusal, Stored},
     clock::{Clock, SystemClock},
     error::Error,
     event::{Event, EventKind, Listeners},
@@ -32,7 +34,8 @@ pub(crate) type Plain = zeroize::Zeroizing<Vec<u8>>;
 /// Clones share everything. Nothing in it belongs to one request: every request has its own [`Session`].
 ///
 /// A client's cookie is set when its session begins, is rotated or extended, and is removed by [`Sessions::destroy`] alone: a request that
-/// comes with a dead token gets no cookie at all, because the browser may have received a newer one meanwhile.
+/// comes with a dead token gets no cookie unless it begins a session, and if the token was replaced just now it begins none, because the
+/// browser may have received a newer one meanwhile ([`Config::rotation_grace`]).
 ///
 /// See the [crate's example](crate).
 pub struct Sessions<T, B> {
@@ -120,6 +123,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             codec,
             listeners: Listeners::new(B::NAME),
             timings: Timings::new(B::NAME),
+            queues: Queues::default(),
             #[cfg(feature = "import")]
             imports: Vec::new(),
         };
@@ -235,14 +239,17 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(session);
                 }
-                Err(Error::Core(CoreError::Rejected(reason))) => {
-                    shared.listeners.tell(EventKind::of(reason), None, None);
-                    // What an authentic token was refused for says more than that another one was rubbish.
-                    if rejection.is_none_or(|before: Rejection| !before.is_of_authentic_token()) {
+                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), key }) => {
+                    shared.listeners.tell(EventKind::of(reason), key, None);
+                    // What an authentic token was refused for says more than that another one was rubbish; and next to a token that was
+                    // replaced just now, no other may bring a cookie.
+                    if reason == Rejection::Superseded
+                        || rejection.is_none_or(|before: Rejection| !before.is_of_authentic_token())
+                    {
                         rejection = Some(reason);
                     }
                 }
-                Err(error) => {
+                Err(Refusal { error, .. }) => {
                     count_error(B::NAME, &error);
                     if !matches!(error, Error::Core(CoreError::Unreadable(_)))
                         || shared.config.fail_on_unreadable
@@ -258,12 +265,15 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         Ok(session)
     }
 
-    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Error> {
+    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Refusal> {
         let shared = &self.inner.shared;
-        let opened = shared.codec.open(token, shared.now()).map_err(CoreError::Rejected)?;
+        let opened = shared
+            .codec
+            .open(token, shared.now())
+            .map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
         let sealed_with = opened.key_id();
         let mut session = self.inner.backend.load(shared, opened).await?;
-        self.bind(&mut session, client)?;
+        self.bind(&mut session, client).map_err(Refusal::of(session.key()))?;
         let expiry = &shared.config.expiry;
         if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {
             self.inner.backend.extend(&session, extended).await?;

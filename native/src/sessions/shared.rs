@@ -6,6 +6,7 @@ use session_core::{
     Config, Kind, Plaintext, Random, SetCookie, Timestamp, TokenCodec, lifecycle::CommitContext,
 };
 
+use super::turn::Queues;
 use crate::{clock::Clock, error::Error, event::Listeners, observe::Timings};
 
 /// The configuration and what was made of it.
@@ -16,6 +17,7 @@ pub struct Shared<T> {
     pub(super) codec: TokenCodec,
     pub(super) listeners: Listeners<T>,
     pub(super) timings: Timings,
+    pub(super) queues: Queues,
     #[cfg(feature = "import")]
     pub(super) imports: Vec<crate::import::Import<T>>,
 }
