@@ -204,6 +204,8 @@ async fn a_rotation_kills_the_old_cookie() {
     session.authenticate("42");
     let own = site.commit(&mut session).await.unwrap();
     assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Superseded));
+    site.clock.advance(Duration::from_secs(600));
+    assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Reused));
     assert_eq!(site.load(&own).await.subject(), Some("42"));
 }
 
@@ -322,14 +324,17 @@ async fn a_crystal_record_becomes_a_session_and_is_deleted_there() {
     assert_eq!(session.subject(), Some("42"));
     assert!(site.commit(&mut session).await.is_some());
     assert!(redis.values.lock().unwrap().is_empty());
+    // Requests that come together all have it.
+    assert!(site.load(&cookie).await.is_same(&session));
     // A service in Crystal that still ran has written it once more.
     redis.values.lock().unwrap().insert(name.clone(), json(ID, LATER, r#","user_id":42"#));
     assert!(site.load(&cookie).await.is_same(&session));
     site.sessions.destroy(&mut session).await.unwrap();
     assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Revoked));
     // A value under another session's name.
-    redis.values.lock().unwrap().insert(name, json("another", LATER, r#","user_id":1"#));
-    assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Forged));
+    let other = ID.replace('0', "1");
+    redis.values.lock().unwrap().insert(format!("session:{other}"), json(ID, LATER, r#","user_id":1"#));
+    assert_eq!(site.load(&format!("_session={other}")).await.rejection(), Some(Rejection::Forged));
 }
 
 #[tokio::test]

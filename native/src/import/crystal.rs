@@ -4,7 +4,7 @@ use core::future::Future;
 
 use futures_util::future::BoxFuture;
 use session_core::{
-    SessionData, Timestamp, cookies,
+    Key, SessionData, Timestamp, cookies,
     interop::{
         Foreign, KeyError, Refusal,
         crystal::{Encryptor, SessionJson, open_value},
@@ -112,7 +112,7 @@ impl<R: OldRecords> CrystalRecords<R> {
     fn names(&self, headers: &[&[u8]]) -> Vec<String> {
         let ids = headers.iter().flat_map(|header| cookies(header, &self.name));
         let named = ids.take(session_core::MAX_CANDIDATES).filter(|id| is_uuid(id));
-        named.map(|id| format!("session:{}", String::from_utf8_lossy(id))).collect()
+        named.map(|id| format!("{PREFIX}{}", String::from_utf8_lossy(id))).collect()
     }
 
     async fn find<T: SessionData>(
@@ -124,7 +124,7 @@ impl<R: OldRecords> CrystalRecords<R> {
             let Some(value) = self.records.get(&name).await? else { continue };
             let session = SessionJson::parse(&open_value(&value, self.encryptor.as_ref(), now)?)?;
             // A value that lies under another session's name was put there.
-            if session.session_id.as_deref() != name.strip_prefix("session:") {
+            if session.session_id.as_deref() != name.strip_prefix(PREFIX) {
                 return Err(Refusal::Forged.into());
             }
             return Ok(Some(session.into_foreign(now)?));
@@ -142,6 +142,12 @@ impl<T: SessionData, R: OldRecords> Importer<T> for CrystalRecords<R> {
         Box::pin(self.find(headers, now))
     }
 
+    fn named(&self, headers: &[&[u8]]) -> Vec<Key> {
+        let ids = self.names(headers);
+        let ids = ids.iter().filter_map(|name| name.strip_prefix(PREFIX));
+        ids.map(|id| Foreign::new(id.as_bytes(), Timestamp::MAX, ()).identity).collect()
+    }
+
     fn forget<'a>(&'a self, headers: &'a [&'a [u8]]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             for name in self.names(headers) {
@@ -151,6 +157,9 @@ impl<T: SessionData, R: OldRecords> Importer<T> for CrystalRecords<R> {
         })
     }
 }
+
+/// Before the id in the name of a record.
+const PREFIX: &str = "session:";
 
 /// Lower-case hexadecimal digits in groups of 8, 4, 4, 4 and 12.
 fn is_uuid(id: &[u8]) -> bool {

@@ -36,6 +36,13 @@ pub trait Importer<T>: Send + Sync + 'static {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Option<Foreign<T>>, ImportError>>;
 
+    /// The [identities](Foreign::identity) that the cookies themselves name, where they are names of something that lies elsewhere: what was made of
+    /// one of these is found although it isn't there any more.
+    fn named(&self, cookie_headers: &[&[u8]]) -> Vec<Key> {
+        let _ = cookie_headers;
+        Vec::new()
+    }
+
     /// The session that these cookies name has been imported and isn't needed there any more.
     ///
     /// # Errors

@@ -3,15 +3,16 @@
 use std::sync::Mutex;
 
 use session_core::{
-    Client, Error as CoreError, Rejection, Session, SessionData, Version, cookies, interop::Foreign,
+    Client, Error as CoreError, Key, Rejection, Session, SessionData, Version, cookies, interop::Foreign,
 };
 
 use super::{Sessions, save::Conflicting};
 use crate::{
-    backend::Backend,
+    backend::{Backend, Refusal},
     error::Error,
     event::EventKind,
     import::{Import, ImportError},
+    observe::count_error,
 };
 
 /// A second round finds what the first one lost to.
@@ -43,31 +44,62 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
         let mut refused = None;
         for import in shared.imports.iter().filter(|import| !import.is_over(shared.now())) {
-            let adopted = match import.importer().read(headers, shared.now()).await {
-                Ok(None) => continue,
-                Ok(Some(foreign)) => self.adopt(import, foreign, headers, client).await,
-                Err(ImportError::Refused(refusal)) => Err(CoreError::Rejected(refusal.into()).into()),
-                Err(ImportError::Store(error)) => Err(error.into()),
-            };
-            match adopted {
-                Ok(session) => {
+            match self.import_by(import, headers, client).await {
+                Ok(None) => {}
+                Ok(Some(session)) => {
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(Some(session));
                 }
-                Err(Error::Core(CoreError::Rejected(reason))) => {
-                    shared.listeners.tell(EventKind::of(reason), None, None);
+                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), key }) => {
+                    shared.listeners.tell(EventKind::of(reason), key, None);
                     refused = Some(reason);
                 }
                 // Rather signed out once than an error with every page.
-                Err(error) if error.is_too_large() => {
-                    tracing::warn!(%error, "a session is too large to be imported")
+                Err(Refusal { error, .. }) if error.is_too_large() => {
+                    tracing::warn!(%error, "a session is too large to be imported");
                 }
-                Err(error) => return Err(error),
+                Err(Refusal { error, .. }) => {
+                    count_error(B::NAME, &error);
+                    return Err(error);
+                }
             }
         }
         let Some(reason) = refused else { return Ok(None) };
         let mut session = self.anonymous(Some(reason));
         self.bind(&mut session, client)?;
+        Ok(Some(session))
+    }
+
+    async fn import_by(
+        &self,
+        import: &Import<T>,
+        headers: &[&[u8]],
+        client: &Client<'_>,
+    ) -> Result<Option<Session<T>>, Refusal> {
+        for identity in import.importer().named(headers) {
+            if let Some(session) = self.recalled(import, &identity, client).await? {
+                return Ok(Some(session));
+            }
+        }
+        match import.importer().read(headers, self.now()).await {
+            Ok(None) => Ok(None),
+            Ok(Some(foreign)) => self.adopt(import, foreign, headers, client).await.map(Some),
+            Err(ImportError::Refused(refusal)) => Err(CoreError::Rejected(refusal.into()).into()),
+            Err(ImportError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// What was made of a session before, through every check, as if the client had sent its token: it may have been rotated, ended or
+    /// revoked since.
+    async fn recalled(
+        &self,
+        import: &Import<T>,
+        identity: &Key,
+        client: &Client<'_>,
+    ) -> Result<Option<Session<T>>, Refusal> {
+        let Some(token) = import.recall(identity).await? else { return Ok(None) };
+        let mut session = self.load_token(&token, client).await?;
+        session.renew_token();
         Ok(Some(session))
     }
 
@@ -77,13 +109,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         foreign: Foreign<T>,
         headers: &[&[u8]],
         client: &Client<'_>,
-    ) -> Result<Session<T>, Error> {
+    ) -> Result<Session<T>, Refusal> {
         let Foreign { identity, data, .. } = foreign;
         for _ in 0..MOST_ROUNDS {
-            if let Some(token) = import.recall(&identity).await? {
-                // Through every check, as if the client had sent it: it may have been rotated, ended or revoked since.
-                let mut session = self.load_token(&token, client).await?;
-                session.renew_token();
+            if let Some(session) = self.recalled(import, &identity, client).await? {
                 return Ok(session);
             }
             // Stored before it is remembered: if this ends in between, the next request begins anew and what is left over expires.
@@ -103,7 +132,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             // Another request was first: there is one session of it, that one.
             self.destroy(&mut session).await?;
         }
-        Err(Error::Contended)
+        Err(Error::Contended.into())
     }
 
     fn begin_imported(&self, import: &Import<T>, data: T, client: &Client<'_>) -> Result<Session<T>, Error> {
