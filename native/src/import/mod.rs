@@ -106,9 +106,11 @@ pub enum ImportError {
 pub struct Import<T> {
     importer: Box<dyn Importer<T>>,
     not_after: Timestamp,
-    subject: Box<dyn Fn(&T) -> Option<String> + Send + Sync>,
+    subject: Box<SubjectOf<T>>,
     memory: Box<dyn Memory>,
 }
+
+type SubjectOf<T> = dyn Fn(&T) -> Option<String> + Send + Sync;
 
 impl<T: SessionData> Import<T> {
     /// Imports until that time: at it and later, nothing of the other library is looked at. Sessions end by themselves, so a few weeks are enough, and

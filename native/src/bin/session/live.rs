@@ -151,7 +151,7 @@ impl<'a> From<&'a Summary<AnyData>> for SessionJson<'a> {
             key: summary.key.to_string(),
             subject: summary.subject.as_deref(),
             created_at: summary.created_at.as_millis(),
-            authenticated_at: summary.authenticated_at.map(|at| at.as_millis()),
+            authenticated_at: summary.authenticated_at.map(Timestamp::as_millis),
             expires_at: summary.expires_at.as_millis(),
             absolute_end: summary.absolute_end.as_millis(),
             rotation: summary.rotation,
