@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
-use session_core::{Config, Key, Rejection, SessionData, SubjectTag, Summary};
+use session_core::{Config, Key, Rejection, SessionData, SubjectTag, Summary, Timestamp};
 use session_native::{Query as _, RedisStore, Sessions, Store as _, Stored};
 
 use crate::{
@@ -73,6 +73,7 @@ pub(crate) struct List {
 #[derive(Args)]
 pub(crate) struct Show {
     /// The public name of the session, as `session list` shows it
+    #[arg(allow_hyphen_values = true)]
     tag: Key,
     #[command(flatten)]
     live: Live,
@@ -83,7 +84,7 @@ pub(crate) struct Show {
 #[derive(Args)]
 pub(crate) struct Revoke {
     /// The public name of the session
-    #[arg(required_unless_present = "subject", conflicts_with = "subject")]
+    #[arg(required_unless_present = "subject", conflicts_with = "subject", allow_hyphen_values = true)]
     tag: Option<Key>,
     /// Every session of this subject
     #[arg(long)]
@@ -112,7 +113,7 @@ pub(crate) struct Purge {
 #[derive(Args)]
 struct Consent {
     /// Don't ask
-    #[arg(long, short)]
+    #[arg(long)]
     yes: bool,
 }
 
