@@ -38,6 +38,9 @@ mkdirSync(generated);
 run('wasm-bindgen', ['--target', 'bundler', '--no-typescript', '--out-dir', generated, join(target(), 'wasm32-unknown-unknown/wasm/session_wasm.wasm')]);
 run(bin('wasm-opt'), [
   ...['-O3', '--strip-debug', '--strip-producers', '--strip-target-features', '--converge'],
+  // Functions are compiled when they are first called, and large ones take more than their share: `open` with all that it may need inside would
+  // be half of a cold start.
+  ...['--one-caller-inline-max-function-size', '100'],
   ...features.flatMap((feature) => ['bulk-memory', 'mutable-globals', 'sign-ext'].includes(feature) ? [`--enable-${feature}`] : []),
   ...['--enable-simd', '--enable-nontrapping-float-to-int', '--enable-bulk-memory-opt', '--enable-reference-types', '--enable-multivalue'],
   ...[join(generated, 'session_wasm_bg.wasm'), '-o', join(generated, 'session.wasm')],
@@ -53,7 +56,7 @@ for (const name of ['session_wasm.js', 'session_wasm_bg.wasm']) rmSync(join(gene
 
 rmSync(dist, { recursive: true, force: true });
 run(bin('tsc'), ['--project', join(js, 'tsconfig.json'), '--emitDeclarationOnly']);
-for (const internal of ['engine', 'payload_', 'seal', 'entry/edge-light', 'entry/inline', 'entry/workerd']) rmSync(join(dist, `${internal}.d.ts`), { force: true });
+for (const internal of ['engine', 'native', 'seal', 'token', 'entry/edge-light', 'entry/inline', 'entry/workerd']) rmSync(join(dist, `${internal}.d.ts`), { force: true });
 for (const file of readdirSync(dist, { recursive: true }).filter((file) => file.endsWith('.d.ts'))) {
   const text = readFileSync(join(dist, file), 'utf8');
   writeFileSync(join(dist, file.replace(/\.ts$/, '.cts')), text.replace(/(from '\.{1,2}\/[^']+)\.js'/g, "$1.cjs'"));

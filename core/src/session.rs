@@ -14,7 +14,7 @@ use crate::{
     merge::MergePolicies,
     payload::Payload,
     record::Version,
-    time::Timestamp,
+    time::{Expiry, Timestamp},
 };
 
 /// What an application keeps in a session: any type that serde can turn into JSON and back.
@@ -107,10 +107,14 @@ pub struct Session<T> {
     pub(crate) data_touched: bool,
     /// The session changed hands: the next commit replaces what is stored, and merges with nothing of it.
     pub(crate) replaced: bool,
+    /// The subject is another than the one that was loaded, or there was none: how long that session was to last doesn't count.
+    pub(crate) handed_over: bool,
     /// The next commit rotates the token.
     pub(crate) renew: bool,
     /// The next commit notes the time as that of an authentication.
     pub(crate) authenticated_now: bool,
+    /// The next commit moves both ends of the session that far away.
+    pub(crate) remember: Option<Duration>,
     /// The next commit stores the session even if nothing was written to it.
     pub(crate) wanted: bool,
     /// What was loaded or last saved.
@@ -174,6 +178,7 @@ impl<T: SessionData> Session<T> {
             self.flash = Flash::default();
             self.replaced = true;
         }
+        self.handed_over |= self.facts.subject.as_ref() != Some(&subject);
         self.facts.subject = Some(subject);
         self.authenticated_now = true;
         self.regenerate();
@@ -184,6 +189,19 @@ impl<T: SessionData> Session<T> {
         self.renew = true;
         self.renewals += 1;
         self.changes += 1;
+    }
+
+    /// Lets this session last for `duration` from the commit on, in place of both timeouts of [`Expiry`](crate::Expiry): for "remember me", or
+    /// a short stay at a shared computer. It doesn't end sooner for want of requests, and requests don't extend it. At most 400 days
+    /// ([`Expiry::LONGEST`](crate::Expiry::LONGEST)): a longer time is cut to that.
+    ///
+    /// Call it with [`Session::authenticate`], after it or before. The token is rotated. Whoever signs the same subject in again (a step-up) doesn't shorten it.
+    /// So that the browser keeps it that long, its cookie must be [persistent](crate::CookieOptions::persistent), as it is by default.
+    ///
+    /// A remembered session proves little about who sits there: protect what matters by the age of [`Session::authenticated_at`].
+    pub fn remember_for(&mut self, duration: Duration) {
+        self.remember = Some(duration.min(Expiry::LONGEST));
+        self.regenerate();
     }
 
     /// The application's data.

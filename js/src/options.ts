@@ -140,7 +140,7 @@ export function toFields(options: BaseOptions): Field[] {
   requireSecret(secret);
   const previous = previousSecrets(options);
   for (const each of [secret, ...previous]) checkForm(each);
-  if (typeof globalThis.crypto?.getRandomValues !== 'function') {
+  if (!hasWebCrypto()) {
     throw new CryptoUnavailableError('this runtime has no Web Crypto (`globalThis.crypto`): use a current one (Node from 20 on)');
   }
   if (cookie.sameSite !== undefined && !['strict', 'lax', 'none'].includes(cookie.sameSite)) {
@@ -164,6 +164,12 @@ export function toFields(options: BaseOptions): Field[] {
     seconds('clockSkew', options.clockSkew),
     ...bindingFields(clientBinding),
   ];
+}
+
+/** Node loads Web Crypto when it is first asked for, which takes as long as all the rest of a cold start: its getter is enough to know. */
+function hasWebCrypto(): boolean {
+  const getter = Object.getOwnPropertyDescriptor(globalThis, 'crypto')?.get;
+  return getter !== undefined || typeof globalThis.crypto?.getRandomValues === 'function';
 }
 
 function typed<V extends string | boolean>(name: string, type: 'string' | 'boolean', value: V | undefined): V | undefined {

@@ -20,6 +20,7 @@ import {
   text,
 } from './engine.js';
 import { SessionError } from './errors.js';
+import type { NativeKey } from './native.js';
 import { type BaseOptions, type Field, toFields } from './options.js';
 import type { Binding, Rejection } from './payload.js';
 
@@ -58,11 +59,20 @@ const MOST = 64;
 
 const providers = new Map<string, Provider>();
 
+let native: typeof NativeKey | undefined;
+
+/** Says what opens and seals beside the module: entries for runtimes that may have `node:crypto` bring it. @internal */
+export function provideNative(key: typeof NativeKey): void {
+  native = key;
+}
+
 /** @internal */
 export class Provider {
   readonly about: About;
   /** What WebCrypto seals large sessions with, once it was needed. */
   webKeys: { encryption: CryptoKey; authentication: CryptoKey } | undefined;
+  /** What `node:crypto` opens and seals with, once it was needed; `null` where there is none. */
+  #native: NativeKey | null | undefined;
   readonly #options: readonly Field[];
   #handle = 0;
   #generation = -1;
@@ -89,6 +99,10 @@ export class Provider {
 
   /** Opens the first good token in a `Cookie` header after the first `skip`, or says why there is none. */
   open(cookies: string, references: boolean, skip: number, now: number): Opened | Rejection | null {
+    if (!references && skip === 0 && native?.opens(cookies.length)) {
+      const opened = this.#nativeKey()?.open(cookies, now);
+      if (opened) return opened;
+    }
     try {
       const handle = this.#ready();
       begin(cookies.length * 3, 1);
@@ -109,6 +123,8 @@ export class Provider {
 
   /** Seals a payload: the `Set-Cookie` line. */
   seal(payload: string, expiresAt: number, now: number): string {
+    const token = native?.seals(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
+    if (token !== undefined) return this.line(token, expiresAt, now);
     return this.#call((handle) => {
       begin(payload.length * 3, 1);
       text(payload);
@@ -120,8 +136,8 @@ export class Provider {
   /** The `Set-Cookie` line for a token. */
   line(token: string, expiresAt: number, now: number): string {
     return this.#call((handle) => {
-      begin(token.length, 1);
-      latin1(token);
+      begin(token.length * 3, 1);
+      text(token);
       answer(engine().set_cookie(handle, expiresAt, now));
       return readText();
     });
@@ -158,6 +174,11 @@ export class Provider {
       answer(engine().key());
       return readText();
     });
+  }
+
+  #nativeKey(): NativeKey | null {
+    if (this.#native === undefined) this.#native = native?.of(this.#options[0] as string, this.about.cookie, this.about.keyId) ?? null;
+    return this.#native;
   }
 
   #call<R>(run: (handle: number) => R): R {

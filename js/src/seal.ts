@@ -1,17 +1,12 @@
 /**
  * Sealing by WebCrypto: the same bytes as `core/src/token` makes, for payloads so large that the runtime's native AES outweighs what
- * its asynchronous interface costs. `core/FORMAT.md` specifies them.
+ * its asynchronous interface costs, and for those that are to be deflated.
  */
 import { type Draft, base64url } from './payload.js';
 import type { Provider } from './provider.js';
+import { BLOCK, DOMAIN, HEADER, IV, TAG, macContext, secretBytes, writeHeader } from './token.js';
 
 const encoder = new TextEncoder();
-const VERSION = 1;
-const COOKIE_HELD = 0;
-const DEFLATED = 1;
-const IV = 14;
-const HEADER = 30;
-const TAG = 32;
 const BUCKET = 64;
 const MAX_INFLATED = 1 << 20;
 
@@ -25,15 +20,11 @@ export async function seal(provider: Provider, secret: string, { payload, expire
 
   // One buffer: what is authenticated besides the token, the token without its tag, the tag.
   const context = macContext(cookie);
-  const end = context.length + HEADER + (Math.floor(plaintext.length / 16) + 1) * 16;
+  const end = context.length + HEADER + (Math.floor(plaintext.length / BLOCK) + 1) * BLOCK;
   const buffer = new Uint8Array(end + TAG);
   buffer.set(context);
   const token = buffer.subarray(context.length);
-  const view = new DataView(buffer.buffer, context.length);
-  token[0] = VERSION;
-  token[1] = deflated === null ? COOKIE_HELD : COOKIE_HELD | DEFLATED;
-  view.setUint32(2, keyId);
-  view.setBigUint64(6, BigInt(expiresAt));
+  writeHeader(token, deflated !== null, keyId, expiresAt);
   const iv = crypto.getRandomValues(token.subarray(IV, HEADER));
 
   token.set(new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-CBC', iv }, keys.encryption, plaintext)), HEADER);
@@ -57,9 +48,8 @@ async function deflate(plain: Uint8Array<ArrayBuffer>): Promise<Uint8Array<Array
 
 /** HKDF-SHA256 with the labels of `core/src/crypto/keys.rs`. The keys can't be read back. */
 async function deriveKeys(secret: string): Promise<{ encryption: CryptoKey; authentication: CryptoKey }> {
-  const random = Uint8Array.from(atob(secret.slice(4).replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));
-  const master = await crypto.subtle.importKey('raw', random, 'HKDF', false, ['deriveKey']);
-  const hkdf = (info: string) => ({ name: 'HKDF', hash: 'SHA-256', salt: encoder.encode('session-token-v1'), info: encoder.encode(info) });
+  const master = await crypto.subtle.importKey('raw', secretBytes(secret), 'HKDF', false, ['deriveKey']);
+  const hkdf = (info: string) => ({ name: 'HKDF', hash: 'SHA-256', salt: encoder.encode(DOMAIN), info: encoder.encode(info) });
   return {
     encryption: await crypto.subtle.deriveKey(hkdf('encryption'), master, { name: 'AES-CBC', length: 256 }, false, ['encrypt']),
     authentication: await crypto.subtle.deriveKey(
@@ -70,18 +60,4 @@ async function deriveKeys(secret: string): Promise<{ encryption: CryptoKey; auth
       ['sign'],
     ),
   };
-}
-
-/** What the tag covers before the token: the format's domain and the cookie's name, each with its length in front. */
-function macContext(cookie: string): Uint8Array {
-  const parts = [encoder.encode('session-token-v1'), encoder.encode(cookie)];
-  const context = new Uint8Array(parts.reduce((length, part) => length + 4 + part.length, 0));
-  const view = new DataView(context.buffer);
-  let at = 0;
-  for (const part of parts) {
-    view.setUint32(at, part.length);
-    context.set(part, at + 4);
-    at += 4 + part.length;
-  }
-  return context;
 }

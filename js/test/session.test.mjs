@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { createCipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import * as api from 'session-edge';
 import { createSessions, deriveSessions, generateSecret } from 'session-edge';
 
@@ -411,17 +413,45 @@ test('100,000 hostile tokens, then a good one', async () => {
 });
 
 test('a trap in the module does not poison the requests after it', async (t) => {
-  const { sessions } = withClock();
+  const { Instance } = WebAssembly;
+  t.after(() => (WebAssembly.Instance = Instance));
+  const instances = [];
+  WebAssembly.Instance = class extends Instance {
+    constructor(...given) {
+      super(...given);
+      instances.push(this);
+    }
+  };
+  // A copy of the package with an instance of its own.
+  const fresh = await import(new URL('../dist/index.js?fresh', import.meta.url));
+  const sessions = fresh.createSessions({ secret });
   const good = await stored(sessions, (session) => (session.data.good = true));
-  const { encodeInto } = TextEncoder.prototype;
-  // A length that lies about what was written past the memory's end: the module traps or refuses, and the next request is served.
-  t.mock.method(TextEncoder.prototype, 'encodeInto', function (text, into) {
-    if (text.includes('trap')) throw new WebAssembly.RuntimeError('unreachable');
-    return encodeInto.call(this, text, into);
-  });
-  assert.equal(sessions.load(`${good}; trap=1`).rejected, 'malformed');
+  /** Takes all the memory that the instance could grow into: what it allocates next, it can't have, and it traps. */
+  const starve = ({ exports: { memory } }) => {
+    for (let pages = 1 << 16; pages > 0; ) {
+      try {
+        memory.grow(pages);
+      } catch {
+        pages >>= 1;
+      }
+    }
+  };
+  const large = 'x'.repeat(1 << 20);
+
+  starve(instances.at(-1));
+  assert.equal(sessions.load(`${sessions.cookieName}=${large}`).rejected, 'malformed');
   assert.equal(sessions.load(good).data.good, true);
-  assert.equal(sessions.load(good).subject, null);
+  assert.equal(instances.length, 2, 'the trap was one, and the instance was replaced');
+
+  starve(instances.at(-1));
+  const session = sessions.load(good);
+  session.data.large = large;
+  assert.throws(() => sessions.prepare(session), (error) => error.code === 'internal' && error.cause instanceof WebAssembly.RuntimeError);
+  assert.equal(sessions.load(good).data.good, true);
+  assert.equal(instances.length, 3);
+  delete session.data.large;
+  session.data.more = 1;
+  assert.ok(sessions.prepare(session).cookie !== null, 'the session can be committed after all');
 });
 
 test('sessions that are created with each request cost no memory', async () => {
@@ -433,4 +463,34 @@ test('sessions that are created with each request cost no memory', async () => {
   assert.equal(one.load(cookie).data.a, 1);
   for (let round = 0; round < 20_000; round++) createSessions({ secret, cookie: { name: 'one', secure: false } });
   assert.equal(one.load(cookie).data.a, 1);
+});
+
+test('the entry of Workers and its module stay within 48 KiB, compressed', () => {
+  const dist = new URL('../dist/', import.meta.url);
+  const compressed = ['workerd.js', 'session.wasm'].map((name) => gzipSync(readFileSync(new URL(name, dist)), { level: 9 }).length);
+  assert.ok(compressed[0] + compressed[1] <= 48 * 1024, `${compressed.join(' + ')} bytes`);
+});
+
+test('a session that is remembered keeps its end, whatever this side does', async () => {
+  const DAY = 86_400_000;
+  const { clock, sessions } = withClock();
+  const abs = START + 30 * DAY;
+  const payload = JSON.stringify({ sid: 'AAECAwQFBgcICQoLDA0ODw', rot: 1, iat: START, abs, ver: 1, sub: 'ada', auth: START, data: {} });
+  const cookie = sealed(payload, abs);
+  const maxAge = (line) => Number(/Max-Age=(\d+)/.exec(line)[1]);
+  clock.now = START + 10 * DAY;
+  assert.equal(await sessions.setCookie(sessions.load(cookie)), null, 'there is nothing to extend');
+  for (const [act, days] of [
+    [(session) => (session.data.visits = 1), 20],
+    [(session) => session.regenerate(), 20],
+    [(session) => session.authenticate('ada'), 20],
+  ]) {
+    const session = sessions.load(cookie);
+    act(session);
+    assert.equal(maxAge(await sessions.setCookie(session)), (days * DAY) / 1000);
+  }
+  // Another subject gets the usual timeouts.
+  const session = sessions.load(cookie);
+  session.authenticate('bob');
+  assert.equal(maxAge(await sessions.setCookie(session)), 3600);
 });

@@ -1,5 +1,6 @@
 //! One request's session, shared by everything that handles the request.
 
+use core::time::Duration;
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -17,7 +18,7 @@ use crate::{
 /// The session of one request: an extractor, and a cheap clone.
 ///
 /// Extracting it loads the session; a handler that doesn't extract it costs no store call. What was changed is committed once by the
-/// [`SessionLayer`](crate::axum::SessionLayer), before the response's headers leave, whatever its status is.
+/// [`SessionLayer`](crate::web::SessionLayer), before the response's headers leave, whatever its status is.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -85,6 +86,11 @@ impl<T: SessionData> SessionHandle<T> {
         self.with(|session| session.authenticate(subject));
     }
 
+    /// Lets the session last for `duration`, whatever the timeouts say: see [`Session::remember_for`].
+    pub fn remember_for(&self, duration: Duration) {
+        self.with(|session| session.remember_for(duration));
+    }
+
     /// Rotates the token: see [`Session::regenerate`].
     pub fn regenerate(&self) {
         self.with(Session::regenerate);
@@ -105,6 +111,12 @@ impl<T: SessionData> SessionHandle<T> {
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.read(Session::is_authenticated)
+    }
+
+    /// When the subject last signed in: see [`Session::authenticated_at`].
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        self.read(Session::authenticated_at)
     }
 
     /// The session's public name, once it is stored.

@@ -32,22 +32,26 @@
 //! # }
 //! ```
 //!
-//! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] puts it into a web application; a [`store`] keeps
-//! records, and [`Resilient`] keeps one that fails from taking the application with it; [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
+//! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] and `actix` put it into a web application,
+//! [`web`] into any other; a [`store`] keeps records, and [`Resilient`] keeps one that fails from taking the application with it;
+//! [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
 //! re-exported here.
 //!
-//! Features: `axum` (on by default), `cli` (the `session` command).
+//! Features: `axum` (on by default), `actix`, `http` (header maps of the `http` crate, for [`web`]), `cli` (the `session` command).
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "actix")]
+pub mod actix;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod backend;
 pub mod client;
 mod clock;
+pub mod csrf;
 mod error;
 mod event;
-#[cfg(feature = "axum")]
+pub mod guide;
 mod handle;
 #[cfg(feature = "import")]
 pub mod import;
@@ -56,12 +60,13 @@ mod query;
 pub mod resilience;
 mod sessions;
 pub mod store;
+pub mod web;
 
 pub use backend::{Backend, CookieHeld, Stored};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use csrf::InvalidOrigin;
 pub use error::Error;
 pub use event::{Event, EventKind};
-#[cfg(feature = "axum")]
 pub use handle::SessionHandle;
 pub use resilience::Resilient;
 /// All of the core, for what isn't re-exported by name.
@@ -77,6 +82,6 @@ pub use sessions::Sessions;
 pub use store::RedisStore;
 pub use store::{MemoryStore, Query, Store, StoreError};
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "redis"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

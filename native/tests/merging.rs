@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::sync::Arc;
+use core::cell::Cell;
+use std::{rc::Rc, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use session_native::{
@@ -13,6 +14,7 @@ use session_native::{
 };
 use support::{
     config, cookie_of,
+    explore::{Grain, Request, explore},
     store::{Fault, Op, Stage, StagedStore},
 };
 
@@ -55,7 +57,10 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let (memory, stage) = (MemoryStore::new(), Arc::<Stage>::default());
+        Self::on(MemoryStore::new(), Arc::default())
+    }
+
+    fn on(memory: MemoryStore, stage: Arc<Stage>) -> Self {
         let store = StagedStore::new(memory.clone(), Arc::clone(&stage));
         Self { sessions: Sessions::new(config(), store).unwrap(), memory, stage }
     }
@@ -253,4 +258,58 @@ async fn survivors_that_were_not_saved_can_be_saved_again() {
     assert!(site.stage.all_failed());
     assert!(matches!(site.sessions.commit(&mut slow).await, Err(Error::Ended(Rejection::Superseded))));
     assert_eq!(site.data(&new).await.visits, 1);
+}
+
+/// In every order of the store's operations: what survives is written once and for its own session alone, and brings nothing back.
+#[test]
+fn survivors_race_a_sign_in_and_an_end() {
+    for revoked in [false, true] {
+        explore(&format!("a survivor, a sign-in, revoked: {revoked}"), Grain::Operations, async |world| {
+            let site = Rc::new(Site::on(world.memory.clone(), Arc::clone(&world.stage)));
+            let old = site.visit("", |session| session.data_mut().best = 1).await;
+            let key = site.load(&old).await.key().unwrap();
+            let (counted, new) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+            let mut requests: Vec<Request> = Vec::new();
+            requests.push(Box::pin({
+                let (site, old, counted) = (Rc::clone(&site), old.clone(), Rc::clone(&counted));
+                async move {
+                    let mut session = site.load(&old).await;
+                    if session.state() != State::Active {
+                        return;
+                    }
+                    counted.set(1);
+                    session.data_mut().visits += 1;
+                    session.data_mut().theme = "mine".into();
+                    match site.sessions.commit(&mut session).await {
+                        Ok(cookie) => assert!(cookie.is_none()),
+                        Err(Error::Ended(_)) => assert_eq!(session.subject(), None),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }));
+            requests.push(Box::pin({
+                let (site, old, new) = (Rc::clone(&site), old.clone(), Rc::clone(&new));
+                async move {
+                    let mut session = site.load(&old).await;
+                    if session.state() == State::Active {
+                        session.authenticate("ada");
+                        let cookie = site.sessions.commit(&mut session).await.ok().flatten();
+                        new.set(cookie.as_ref().map(cookie_of));
+                    }
+                }
+            }));
+            if revoked {
+                let site = Rc::clone(&site);
+                requests.push(Box::pin(async move { assert!(site.sessions.revoke(&key).await.unwrap()) }));
+            }
+            let check = async move {
+                if revoked {
+                    return assert_eq!(site.memory.len().await.unwrap(), 0, "brought back");
+                }
+                let session = site.load(&new.take().unwrap()).await;
+                assert_eq!((session.subject(), session.data().visits), (Some("ada"), counted.get()));
+            };
+            (requests, check)
+        });
+    }
 }

@@ -107,6 +107,14 @@ impl Store for Scripted {
     async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
         self.perform(self.memory.epoch(subject)).await
     }
+
+    async fn lease(&self, key: &Key, holder: u64, ttl: Duration) -> Result<bool, StoreError> {
+        self.perform(self.memory.lease(key, holder, ttl)).await
+    }
+
+    async fn release(&self, key: &Key, holder: u64) -> Result<(), StoreError> {
+        self.perform(self.memory.release(key, holder)).await
+    }
 }
 
 impl Query for Scripted {
@@ -407,6 +415,18 @@ async fn every_operation_is_wrapped() {
     assert_eq!(store.delete(&KEY).await, Ok(true));
     assert_eq!(store.clear().await, Ok(()));
     assert_eq!(store.get_ref().calls(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_tried_once_and_in_time() {
+    let store = resilient([Step::Fail, Step::Fail], Step::Hang);
+    assert_eq!(store.lease(&KEY, 1, ms(300)).await, Err(StoreError::unavailable("scripted")));
+    assert_eq!(store.release(&KEY, 1).await, Err(StoreError::unavailable("scripted")));
+    let begun = Instant::now();
+    assert_eq!(store.lease(&KEY, 1, ms(300)).await, Err(StoreError::TimedOut { after: ms(500) }));
+    assert_eq!(store.release(&KEY, 1).await, Err(StoreError::TimedOut { after: ms(500) }));
+    assert_eq!(begun.elapsed(), ms(1000));
+    assert_eq!((store.get_ref().calls(), store.breaker().failures()), (4, 0));
 }
 
 #[test]

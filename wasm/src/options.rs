@@ -1,4 +1,7 @@
 //! The options of `createSessions`, field by field, to a [`Config`].
+//!
+//! Its functions are kept apart: an engine compiles a function when it is first called, and takes more than twice the time for one of twice
+//! the size. All of it in one was a quarter of a cold start.
 
 use core::time::Duration;
 
@@ -34,6 +37,7 @@ struct Cookie<'a> {
 }
 
 impl<'a> Options<'a> {
+    #[inline(never)]
     pub(crate) fn read(fields: &mut Fields<'a>) -> Result<Self, Error> {
         Ok(Self {
             secret: fields.text().unwrap_or_default(),
@@ -63,6 +67,7 @@ impl<'a> Options<'a> {
     }
 
     /// Only the `sk1_` form of a secret is taken: a passphrase is derived by the runtime's own PBKDF2, before.
+    #[inline(never)]
     pub(crate) fn config(&self) -> Result<Config, Error> {
         let preset = self.preset.unwrap_or("production").parse::<Preset>()?;
         let mut config = Config::preset(preset, &Secret::parse_sk1(self.secret)?);
@@ -78,6 +83,7 @@ impl<'a> Options<'a> {
         Ok(config)
     }
 
+    #[inline(never)]
     fn expiry(&self, preset: Expiry) -> Result<Expiry, Error> {
         let idle = self.idle_timeout.unwrap_or(preset.idle());
         // An idle timeout beyond the preset's absolute one means a longer session, not an error.
@@ -87,6 +93,7 @@ impl<'a> Options<'a> {
 }
 
 impl Cookie<'_> {
+    #[inline(never)]
     fn apply(&self, config: &mut Config) {
         let cookie = &mut config.cookie;
         if let Some(name) = self.name {
@@ -105,6 +112,7 @@ impl Cookie<'_> {
 }
 
 /// Four fields: whether anything is said, bits of an IPv4 and of an IPv6 address, the User-Agent.
+#[inline(never)]
 fn binding(fields: &mut Fields<'_>) -> Result<Option<Option<ClientBinding>>, ConfigError> {
     let said = fields.flag().is_some();
     let ip = match (fields.number(), fields.number()) {

@@ -19,6 +19,7 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
+    #[inline(never)]
     pub(crate) fn new(options: &Options<'_>) -> Result<Self, Error> {
         let config = options.config()?;
         let name = &config.cookie.name;

@@ -74,7 +74,11 @@ impl<T: SessionData> Session<T> {
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
             // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4, Reauthentication): who signs in gets all of it.
-            facts.absolute_end = context.expiry.absolute_end(context.now);
+            let end = context.expiry.absolute_end(context.now);
+            facts.absolute_end = if self.handed_over { end } else { end.max(facts.absolute_end) };
+        }
+        if let Some(duration) = self.remember {
+            facts.absolute_end = context.now + duration;
         }
         if let (true, Some(policy), Some(client)) = (bound, context.binding, &self.client) {
             facts.binding = Some(policy.fingerprint(context.ring, &id, &client.borrow()));
@@ -92,8 +96,14 @@ impl<T: SessionData> Session<T> {
         let payload = Payload::compose(&facts.meta(&id, &flash, context.kind), &data)?;
         let key = id.key();
         facts.id = Some(id);
-        let expires_at = if created || self.authenticated_now || context.expiry.is_sliding() {
-            context.expiry.expires_at(context.now, facts.absolute_end)
+        let idle_end = context.expiry.expires_at(context.now, facts.absolute_end);
+        let expires_at = if self.remember.is_some() {
+            facts.absolute_end
+        } else if created || self.handed_over {
+            idle_end
+        } else if self.authenticated_now || context.expiry.is_sliding() {
+            // A remembered session already lasts longer.
+            idle_end.max(self.expires_at)
         } else {
             self.expires_at
         };
@@ -137,6 +147,8 @@ impl<T: SessionData> Session<T> {
             self.facts = draft.facts;
             self.renew = false;
             self.authenticated_now = false;
+            self.handed_over = false;
+            self.remember = None;
         } else {
             let subject = self.facts.subject.take();
             self.facts = Facts { subject, ..draft.facts };

@@ -4,50 +4,19 @@ use core::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use std::sync::Arc;
 
-use ::axum::http::{HeaderMap, HeaderValue, Request, Response, header};
+use ::axum::{
+    BoxError,
+    body::{Body, Bytes, HttpBody},
+    http::{Request, Response},
+};
 use pin_project_lite::pin_project;
-use session_core::{SessionData, SetCookie};
+use session_core::SessionData;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::failure;
-use crate::{
-    backend::Backend,
-    client::TrustedProxies,
-    error::Error,
-    handle::{Provider, Slot},
-    sessions::Sessions,
-};
-
-/// Gives every request a session, and commits it before the response's headers leave.
-///
-/// See the [module](super) for an example.
-pub struct SessionLayer<T> {
-    provider: Arc<dyn Provider<T>>,
-    proxies: Arc<TrustedProxies>,
-}
-
-impl<T: SessionData> SessionLayer<T> {
-    /// With the sessions of a provider.
-    pub fn new<B: Backend>(sessions: Sessions<T, B>) -> Self {
-        Self { provider: Arc::new(sessions), proxies: Arc::default() }
-    }
-
-    /// Believes what these proxies say about the client's address; by default nobody is believed.
-    #[must_use]
-    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
-        self.proxies = Arc::new(proxies);
-        self
-    }
-}
-
-impl<T> Clone for SessionLayer<T> {
-    fn clone(&self) -> Self {
-        Self { provider: Arc::clone(&self.provider), proxies: Arc::clone(&self.proxies) }
-    }
-}
+use super::response;
+use crate::web::{Arrival, Ending, SessionLayer};
 
 impl<S, T> Layer<S> for SessionLayer<T> {
     type Service = SessionService<S, T>;
@@ -57,19 +26,9 @@ impl<S, T> Layer<S> for SessionLayer<T> {
     }
 }
 
-/// What the layer puts into a request's extensions.
-pub(super) struct Arrival<T> {
-    pub(super) slot: Arc<Slot<T>>,
-    pub(super) proxies: Arc<TrustedProxies>,
-}
-
-impl<T> Clone for Arrival<T> {
-    fn clone(&self) -> Self {
-        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies) }
-    }
-}
-
 /// The service that [`SessionLayer`] makes.
+///
+/// Its responses have axum's [`Body`]: that of the inner service, or a short text when the session could not be saved.
 ///
 /// ```
 /// use session_native::{Config, MemoryStore, OsRandom, Secret, Sessions, axum::SessionLayer};
@@ -95,21 +54,20 @@ impl<S, T, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionS
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
     T: SessionData,
-    ResponseBody: From<String>,
+    ResponseBody: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response<Body>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, T, ResponseBody>;
+    type Future = ResponseFuture<S::Future, T>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
-        let slot = Arc::new(Slot::new(Arc::clone(&self.layer.provider)));
-        let proxies = Arc::clone(&self.layer.proxies);
-        request.extensions_mut().insert(Arrival { slot: Arc::clone(&slot), proxies });
-        ResponseFuture { state: State::Handling { future: self.inner.call(request), slot: Some(slot) } }
+        let arrival = self.layer.arrive();
+        request.extensions_mut().insert(arrival.clone());
+        ResponseFuture { state: State::Handling { future: self.inner.call(request), arrival: Some(arrival) } }
     }
 }
 
@@ -118,91 +76,56 @@ pin_project! {
     ///
     /// ```
     /// fn is_future<F: Future>(_: F) {}
-    /// # fn check<F, E>(future: session_native::axum::ResponseFuture<F, (), String>)
-    /// # where F: Future<Output = Result<axum::http::Response<String>, E>> {
+    /// # fn check<F, E>(future: session_native::axum::ResponseFuture<F, ()>)
+    /// # where F: Future<Output = Result<axum::response::Response, E>> {
     /// is_future(future);
     /// # }
     /// ```
-    pub struct ResponseFuture<F, T, B> {
+    pub struct ResponseFuture<F, T> {
         #[pin]
-        state: State<F, T, B>,
+        state: State<F, T>,
     }
 }
 
-type Outcome = (Option<SetCookie>, Result<(), Error>);
-type Commit = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// Only a request that looked at its session pays for the box.
+type Commit = Pin<Box<dyn Future<Output = Ending> + Send>>;
 
 pin_project! {
     #[project = Projected]
-    enum State<F, T, B> {
-        Handling { #[pin] future: F, slot: Option<Arc<Slot<T>>> },
-        Committing { commit: Commit, response: Option<Response<B>> },
+    enum State<F, T> {
+        Handling { #[pin] future: F, arrival: Option<Arrival<T>> },
+        Committing { commit: Commit, response: Option<Response<Body>> },
     }
 }
 
-impl<F, T, B, E> Future for ResponseFuture<F, T, B>
+impl<F, T, B, E> Future for ResponseFuture<F, T>
 where
     F: Future<Output = Result<Response<B>, E>>,
     T: SessionData,
-    B: From<String>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Output = Result<Response<B>, E>;
+    type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                Projected::Handling { future, slot } => {
-                    let response = ready!(future.poll(context))?;
-                    let touched = slot.take().filter(|slot| slot.is_loaded());
-                    let Some(slot) = touched else { return Poll::Ready(Ok(response)) };
-                    let commit = Box::pin(async move { slot.finish().await });
+                Projected::Handling { future, arrival } => {
+                    // axum's own body stays what it is.
+                    let response = ready!(future.poll(context))?.map(Body::new);
+                    let touched = arrival.take().filter(Arrival::is_touched);
+                    let Some(arrival) = touched else { return Poll::Ready(Ok(response)) };
+                    let commit = Box::pin(arrival.finish());
                     state.set(State::Committing { commit, response: Some(response) });
                 }
-                Projected::Committing { commit, response } => {
-                    let outcome = ready!(commit.as_mut().poll(context));
-                    let response = response.take().expect("polled after it was ready");
-                    return Poll::Ready(Ok(finish(response, outcome)));
+                Projected::Committing { commit, response: handled } => {
+                    let ending = ready!(commit.as_mut().poll(context));
+                    let handled = handled.take().expect("polled after it was ready");
+                    let mut sent = ending.failure().map_or(handled, response);
+                    ending.write(sent.headers_mut());
+                    return Poll::Ready(Ok(sent));
                 }
             }
         }
-    }
-}
-
-/// Puts the outcome of the commit into the response.
-fn finish<B: From<String>>(mut response: Response<B>, (cookie, committed): Outcome) -> Response<B> {
-    match committed {
-        Ok(()) => {}
-        Err(error @ Error::Ended(_)) => {
-            // Signed out elsewhere while the handler ran. Its answer was right when it was made, and nothing was brought back.
-            tracing::info!(%error, "a change was dropped");
-        }
-        Err(error) => {
-            tracing::error!(%error, "a session was not saved");
-            response = failure(&error);
-        }
-    }
-    let headers = response.headers_mut();
-    vary_by_cookie(headers);
-    match cookie.map(|cookie| HeaderValue::try_from(cookie.into_string())) {
-        Some(Ok(cookie)) => {
-            headers.append(header::SET_COOKIE, cookie);
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-        // A cookie is made of a checked name, a token and checked attributes: always a valid header value.
-        Some(Err(_)) => debug_assert!(false, "an invalid Set-Cookie was built"),
-        None => {
-            headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private"));
-        }
-    }
-    response
-}
-
-fn vary_by_cookie(headers: &mut HeaderMap) {
-    let listed = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("cookie"))
-    });
-    if !listed {
-        headers.append(header::VARY, HeaderValue::from_static("Cookie"));
     }
 }

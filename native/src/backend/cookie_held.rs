@@ -18,8 +18,9 @@ use crate::{error::Error, sessions::Shared};
 /// What a cookie holds can't be taken back, so this process remembers the sessions that were destroyed, rotated or revoked until their
 /// tokens expire by themselves, and refuses them. **Other processes don't know**, and a restart forgets: there a copied cookie is good until
 /// it expires. Where that isn't enough, keep sessions in a store. Two requests that change one session at the same time each
-/// send the whole of it: the later answer wins. What is remembered takes about a hundred bytes for each session that was ended or rotated within the
-/// last absolute timeout.
+/// send the whole of it: the later answer wins. What is remembered takes about a hundred bytes for each session that was ended or rotated,
+/// until the session's absolute end, and for each subject that was revoked, for 400 days (a session may be
+/// [remembered](Session::remember_for) that long).
 ///
 /// ```
 /// use session_native::{Config, CookieHeld, OsRandom, Secret, Sessions};
@@ -68,6 +69,10 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(value, _)| value)
     }
+
+    fn until(&self, key: &K) -> Option<Timestamp> {
+        self.entries.get(key).map(|(_, until)| *until)
+    }
 }
 
 impl CookieHeld {
@@ -103,11 +108,13 @@ impl CookieHeld {
         }
     }
 
-    /// No token of the session lives longer than an absolute timeout from now: none is sealed after it ended.
-    fn remember<T: SessionData>(&self, shared: &Shared<T>, key: Option<Key>, ended: Ended) {
+    /// No token of the session lives longer than `until`, its absolute end: none is sealed after it ended.
+    fn remember<T: SessionData>(&self, shared: &Shared<T>, key: Option<Key>, ended: Ended, until: Timestamp) {
         let Some(key) = key else { return };
         let now = shared.now();
         let mut all = lock(&self.ended);
+        // Tokens of before a rotation may be good for longer than those after it.
+        let until = all.until(&key).map_or(until, |before| until.max(before));
         // Requests that overlap may come here in any order: the strictest word counts.
         let ended = match (all.get(&key), ended) {
             (Some(Ended::Wholly), _) | (_, Ended::Wholly) => Ended::Wholly,
@@ -116,7 +123,7 @@ impl CookieHeld {
             }
             (None, ended) => ended,
         };
-        all.insert(key, ended, now + shared.config.expiry.absolute(), now);
+        all.insert(key, ended, until, now);
     }
 }
 
@@ -163,10 +170,12 @@ impl Sealed for CookieHeld {
             // Before anything is noted: the whole session must fit into the cookie.
             let cookie = shared.set_cookie(draft.payload().into(), draft.expires_at())?;
             let rotated = draft.is_rotated();
+            let end_before = session.absolute_end();
             session.accept(draft);
             session.renew_token();
             if rotated {
-                self.remember(shared, session.key(), Ended::Before(session.rotation(), shared.now()));
+                let ended = Ended::Before(session.rotation(), shared.now());
+                self.remember(shared, session.key(), ended, end_before);
             }
             Ok(Written::Saved(Change { started, rotated, cookie: Some(cookie) }))
         })
@@ -177,7 +186,8 @@ impl Sealed for CookieHeld {
     }
 
     async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
-        self.remember(shared, session.with(|session| session.key()), Ended::Wholly);
+        let (key, end) = session.with(|session| (session.key(), session.absolute_end()));
+        self.remember(shared, key, Ended::Wholly, end);
         Ok(())
     }
 

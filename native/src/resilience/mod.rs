@@ -169,6 +169,11 @@ impl<S> Resilient<S> {
         self.attempts(self.bulk_timeout, self.bulk_timeout, operation, || true).await
     }
 
+    /// What a request can do without: tried once, because it is asked for again anyway, and no word on the store's health.
+    async fn once<R>(&self, command: impl Future<Output = Result<R, StoreError>>) -> Result<R, StoreError> {
+        Deadline::after(self.command_timeout).bound(self.command_timeout, command).await
+    }
+
     async fn attempts<R, F: Future<Output = Result<R, StoreError>>>(
         &self,
         each: Duration,
@@ -223,13 +228,12 @@ impl<S: Store> Store for Resilient<S> {
         self.run(|| self.store.epoch(subject)).await
     }
 
-    /// Tried once: it is asked for again anyway.
     async fn lease(&self, key: &Key, holder: u64, ttl: Duration) -> Result<bool, StoreError> {
-        self.store.lease(key, holder, ttl).await
+        self.once(self.store.lease(key, holder, ttl)).await
     }
 
     async fn release(&self, key: &Key, holder: u64) -> Result<(), StoreError> {
-        self.store.release(key, holder).await
+        self.once(self.store.release(key, holder)).await
     }
 }
 

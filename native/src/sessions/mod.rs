@@ -9,8 +9,8 @@ mod turn;
 use std::{sync::Arc, time::Instant};
 
 use session_core::{
-    Client, Config, Error as CoreError, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection, Session,
-    SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
+    Client, Config, Error as CoreError, Expiry, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection,
+    Session, SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
 };
 pub(crate) use shared::Shared;
 use tracing::Instrument as _;
@@ -92,8 +92,8 @@ impl<T: SessionData> Sessions<T, CookieHeld> {
     pub async fn revoke_subject(&self, subject: &str) -> Result<(), Error> {
         let shared = &self.inner.shared;
         let now = shared.now();
-        // A session authenticated with the old epoch may live that long from now, and not longer.
-        let until = now + shared.config.expiry.absolute();
+        // A session authenticated with the old epoch may live that long from now (`Session::remember_for`), and not longer.
+        let until = now + Expiry::LONGEST;
         self.inner.backend.revoke_subject(SubjectTag::new(subject), until, now);
         Ok(())
     }

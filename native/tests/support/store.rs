@@ -111,9 +111,11 @@ impl Stage {
             return;
         }
         let mut first = true;
-        poll_fn(|_| {
+        poll_fn(|context| {
             if core::mem::take(&mut first) {
                 self.stopped.store(true, Ordering::SeqCst);
+                // Without a scheduler that chooses, whoever else is ready goes first.
+                context.waker().wake_by_ref();
                 Poll::Pending
             } else {
                 Poll::Ready(())

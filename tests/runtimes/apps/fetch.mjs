@@ -5,6 +5,15 @@ import { report } from '../scenario.mjs';
 
 export default {
   async fetch(request) {
-    return new URL(request.url).pathname === '/report' ? Response.json(await report(api, data)) : new Response('up');
+    switch (new URL(request.url).pathname) {
+      case '/report':
+        return Response.json(await report(api, data));
+      case '/derive': {
+        const { name, message } = await api.deriveSessions({ secret: 'correct horse battery staple' }).catch((error) => error);
+        return Response.json({ name, message });
+      }
+      default:
+        return new Response('up');
+    }
   },
 };

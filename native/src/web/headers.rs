@@ -1,0 +1,83 @@
+//! Header fields of any HTTP library.
+
+/// Header fields of a request or a response, as an HTTP library keeps them.
+///
+/// Names are given in lower case. Implemented for the `http` crate (feature `http`: axum, hyper, tower) and for actix-web (feature `actix`).
+///
+/// ```
+/// use session_native::web::Headers;
+///
+/// struct Fields(Vec<(&'static str, String)>);
+///
+/// impl Headers for Fields {
+///     fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+///         self.0.iter().filter(move |field| field.0 == name).map(|field| field.1.as_bytes())
+///     }
+///     fn set(&mut self, name: &'static str, value: &str) {
+///         self.0.retain(|field| field.0 != name);
+///         self.add(name, value);
+///     }
+///     fn add(&mut self, name: &'static str, value: &str) {
+///         self.0.push((name, value.to_owned()));
+///     }
+/// }
+/// ```
+pub trait Headers {
+    /// The values of all fields of this name, in their order.
+    fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]>;
+
+    /// Puts a field in the place of all of this name.
+    fn set(&mut self, name: &'static str, value: &str);
+
+    /// Adds a field to those of this name.
+    fn add(&mut self, name: &'static str, value: &str);
+}
+
+#[cfg(feature = "http")]
+impl Headers for http::HeaderMap {
+    fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).into_iter().map(http::HeaderValue::as_bytes)
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        if let Some(value) = valid(http::HeaderValue::from_str(value)) {
+            self.insert(http::HeaderName::from_static(name), value);
+        }
+    }
+
+    fn add(&mut self, name: &'static str, value: &str) {
+        if let Some(value) = valid(http::HeaderValue::from_str(value)) {
+            self.append(http::HeaderName::from_static(name), value);
+        }
+    }
+}
+
+#[cfg(feature = "actix")]
+impl Headers for actix_web::http::header::HeaderMap {
+    fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).map(actix_web::http::header::HeaderValue::as_bytes)
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        use actix_web::http::header::{HeaderName, HeaderValue};
+
+        if let Some(value) = valid(HeaderValue::from_str(value)) {
+            self.insert(HeaderName::from_static(name), value);
+        }
+    }
+
+    fn add(&mut self, name: &'static str, value: &str) {
+        use actix_web::http::header::{HeaderName, HeaderValue};
+
+        if let Some(value) = valid(HeaderValue::from_str(value)) {
+            self.append(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// What this crate writes into headers is made of checked parts: a cookie's name, a token, a percent-encoded address.
+#[cfg(any(feature = "http", feature = "actix"))]
+fn valid<V, E>(value: Result<V, E>) -> Option<V> {
+    debug_assert!(value.is_ok(), "an invalid header value was built");
+    value.ok()
+}
