@@ -73,6 +73,8 @@ await Promise.all([
   bundle('entry/inline.ts', 'index.js'),
   bundle('entry/inline.ts', 'index.cjs', { format: 'cjs' }),
   bundle('entry/slim.ts', 'slim.js'),
+  bundle('import/index.ts', 'import/index.js'),
+  bundle('import/index.ts', 'import/index.cjs', { format: 'cjs' }),
   ...adapters().flatMap((name) => [bundle(`adapters/${name}.ts`, `adapters/${name}.js`), bundle(`adapters/${name}.ts`, `adapters/${name}.cjs`, { format: 'cjs' })]),
 ]);
 

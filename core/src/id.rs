@@ -106,6 +106,12 @@ impl Key {
         &self.0
     }
 
+    /// Under which an import remembers a session that another library knows by a name.
+    #[cfg(feature = "interop")]
+    pub(crate) fn of_foreign(name: &[u8]) -> Self {
+        Self::digest(b"session-import-v1", name)
+    }
+
     fn digest(domain: &[u8], bytes: &[u8]) -> Self {
         let digest = Sha256::new().chain_update(domain).chain_update(bytes).finalize();
         let mut key = [0; 16];

@@ -10,7 +10,7 @@
 //! - [`merge`], [`cookies`], and the seam [`Random`].
 //!
 //! Features: `std` (reading secrets from the environment, faster base64), `getrandom` (the operating system's random
-//! source), `wasm_js` (the JavaScript runtime's). None is on by default.
+//! source), `wasm_js` (the JavaScript runtime's), `crystal` and `iron` (sessions of other libraries: `interop`). None is on by default.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -29,6 +29,8 @@ mod encoding;
 mod error;
 mod flash;
 mod id;
+#[cfg(feature = "interop")]
+pub mod interop;
 mod json;
 pub mod lifecycle;
 mod merge;

@@ -14,6 +14,11 @@ use serde_json::{Value, json};
 use session_core::{
     Client, ClientBinding, Error, Expiry, Header, Key, KeyRing, Kind, MAX_CANDIDATES, Plaintext, RecordCodec,
     Reference, Rejection, Secret, Session, SessionData, TokenCodec, Unreadable, Version, cookies,
+    interop::{
+        Refusal,
+        crystal::{ClusterMessage, Encryptor, LegacyDigest, SessionJson, open_value, seal_value},
+        iron::Iron,
+    },
     lifecycle::CommitContext,
 };
 
@@ -24,10 +29,14 @@ const MOST_BYTES: u64 = 64 * 1024;
 
 /// Gives `input` to the code under test, which must neither panic nor allocate much.
 fn survive<I: Debug, R>(round: usize, input: &I, code: impl FnOnce(&I) -> R) -> R {
+    survive_within(MOST_BYTES, round, input, code)
+}
+
+fn survive_within<I: Debug, R>(most: u64, round: usize, input: &I, code: impl FnOnce(&I) -> R) -> R {
     let mut result = None;
     let info = catch_unwind(AssertUnwindSafe(|| allocation_counter::measure(|| result = Some(code(input)))));
     let Ok(info) = info else { panic!("panicked with seed {SEED:#x}, round {round}, input {input:?}") };
-    assert!(info.bytes_max <= MOST_BYTES, "{info:?} with seed {SEED:#x}, round {round}, input {input:?}");
+    assert!(info.bytes_max <= most, "{info:?} with seed {SEED:#x}, round {round}, input {input:?}");
     result.unwrap()
 }
 
@@ -295,4 +304,82 @@ fn short_secrets() {
         let error = survive(round, &text, |text| Secret::parse(text).err()).unwrap();
         assert!(!error.to_string().contains(&text) || text.len() < 5, "{text:?}");
     }
+}
+
+/// What other libraries made, altered: nothing opens but what was sealed, however it is spelled.
+#[test]
+fn two_hundred_thousand_foreign_seals() {
+    const JSON: &[u8] = br#"{"session_id":"0b6f","expires_at":"2099-12-31T23:59:59Z","user_id":7}"#;
+    const CRYSTAL: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=\"[],";
+    const IRON: &[u8] = b"ABCDEFabcdef0123456789-_*~.";
+    let random = Seeded::new(SEED + 5);
+    let encryptor = Encryptor::new(b"0123456789abcdef0123456789abcdef", None)
+        .unwrap()
+        .allow(LegacyDigest::Sha1, at(9))
+        .allow(LegacyDigest::Md5, at(9));
+    let iron = Iron::new("1", "a-password-of-at-least-32-characters").unwrap();
+    let crystal =
+        [None, Some(0)].map(|from| seal_value(JSON, Some(&encryptor), from, &random).unwrap().to_vec());
+    let sealed = iron.seal(JSON, Some(Duration::from_secs(60)), at(0), &random).unwrap().into_bytes();
+    let mut refused = 0;
+    for round in 0..200_000 {
+        let foreign = random.below(2) == 0;
+        let alphabet = if foreign { CRYSTAL } else { IRON };
+        let original = if foreign { &crystal[random.below(2)] } else { &sealed };
+        let mut input = if random.below(8) == 0 { noise(&random, 300, alphabet) } else { original.clone() };
+        mutate(&random, &mut input, alphabet);
+        let opened = survive(round, &input, |input| match foreign {
+            true => open_value(input, Some(&encryptor), at(1)),
+            false => iron.open(input, at(1)).map(|opened| opened.json().to_vec().into()),
+        });
+        match opened {
+            // Too much or too little padding, and what stands behind the seal.
+            Ok(json) => assert_eq!(&json[..], JSON, "round {round}: {input:?}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 150_000, "{refused}");
+}
+
+/// What a Redis server gone wrong may give: plain, or gzip.
+#[test]
+fn a_hundred_thousand_foreign_records() {
+    const TEXTS: [&[u8]; 3] = [
+        br#"{"session_id":"0b6f","created_at":"2026-W01-5T03:04:05Z","expires_at":"2099-12-31T23:59:59.5+05:30","a":[1,2.5e3,null],"b":null}"#,
+        br#"{"type":"session_deleted","session_id":"abc","node_id":"n","timestamp":"2026-01-02T03:04:05Z"}"#,
+        br#"{"session_id":"\ud83c\udf89","expires_at":"0001-01-01T00:00:00Z","x":{"y":1e20}}"#,
+    ];
+    let random = Seeded::new(SEED + 6);
+    let all = (0..=255).collect::<Vec<u8>>();
+    let (mut read, mut refused) = (0, 0);
+    for round in 0..100_000 {
+        let text = TEXTS[random.below(TEXTS.len())];
+        let from = (random.below(2) == 0).then_some(0);
+        let mut value = seal_value(text, None, from, &random).unwrap().to_vec();
+        if random.below(8) > 0 {
+            mutate(
+                &random,
+                &mut value,
+                if from.is_some() { &all } else { b"{}[]\",:0123456789.eE+-TZWnul\\" },
+            );
+        }
+        // Deflate makes at most 1,032 bytes of one: a trailer that claims more allocates nothing.
+        let most = MOST_BYTES + 1_032 * value.len() as u64;
+        let imported = survive_within(most, round, &value, |value| {
+            let json = open_value(value, None, at(1))?;
+            let _ = serde_json::from_slice::<ClusterMessage>(&json);
+            let session = SessionJson::<Any>::parse(&json)?;
+            // What was read can be written and read again.
+            if let Ok(again) = session.to_json() {
+                assert!(SessionJson::<Any>::parse(again.as_bytes()).is_ok(), "{}", *again);
+            }
+            session.into_foreign(at(1)).map(|_| ())
+        });
+        match imported {
+            Ok(()) => read += 1,
+            Err(Refusal::Forged | Refusal::Digest) => panic!("nothing was signed"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 1_000 && refused > 10_000, "{read} read, {refused} refused");
 }

@@ -53,6 +53,8 @@ mod error;
 mod event;
 pub mod guide;
 mod handle;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod observe;
 mod query;
 pub mod resilience;

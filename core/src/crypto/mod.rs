@@ -6,6 +6,8 @@
 mod keys;
 mod secret;
 
+#[cfg(feature = "interop")]
+pub(crate) use keys::BLOCK_LEN;
 pub use keys::{KeyId, KeyRing};
 pub(crate) use keys::{Keys, MacContext, TAG_LEN, padded_len};
 pub use secret::{Passphrase, Secret};

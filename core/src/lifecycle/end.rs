@@ -61,10 +61,10 @@ impl<T: SessionData> Session<T> {
         self.expires_at = self.expires_at.max(expires_at).min(self.facts.absolute_end);
     }
 
-    /// The subject whose epoch is to be read before the next commit: that of a new authentication.
+    /// The subject whose epoch is to be read before the next commit: that of a new authentication, or of a session that begins with one.
     #[must_use]
     pub fn authenticating(&self) -> Option<SubjectTag> {
-        if self.authenticated_now { self.subject().map(SubjectTag::new) } else { None }
+        if self.authenticated_now || self.is_new() { self.subject().map(SubjectTag::new) } else { None }
     }
 
     /// The subject's epoch at which the session was authenticated: when the subject's sessions are revoked, the epoch moves on.

@@ -1,5 +1,7 @@
 //! How sessions come to be: of nothing, of a cookie-held token, of a record.
 
+#[cfg(feature = "interop")]
+use alloc::string::String;
 use alloc::{borrow::Cow, vec::Vec};
 use core::time::Duration;
 
@@ -63,6 +65,17 @@ impl<T: SessionData> Session<T> {
             unconfirmed: None,
             client: None,
         }
+    }
+
+    /// A session that begins with what another library knew of its visitor. Who was signed in there is `subject` here, without a time of
+    /// authentication: nothing was proved here yet.
+    #[cfg(feature = "interop")]
+    #[must_use]
+    pub fn imported(expiry: &Expiry, now: Timestamp, data: T, subject: Option<String>) -> Self {
+        let mut session = Self::anonymous(expiry, now, None).wanted();
+        session.facts.subject = subject;
+        *session.data_mut() = data;
+        session
     }
 
     /// Makes the next commit store the session, whether anything was written to it or not.

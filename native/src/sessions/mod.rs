@@ -1,5 +1,7 @@
 //! The provider: makes, loads, saves and ends sessions.
 
+#[cfg(feature = "import")]
+mod import;
 mod save;
 mod shared;
 mod turn;
@@ -122,6 +124,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             listeners: Listeners::new(B::NAME),
             timings: Timings::new(B::NAME),
             queues: Queues::default(),
+            #[cfg(feature = "import")]
+            imports: Vec::new(),
         };
         Ok(Self { inner: Arc::new(Inner { shared, backend }) })
     }
@@ -202,6 +206,22 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// # Errors
     /// As [`Sessions::load`].
     pub async fn load_from<'h>(
+        &self,
+        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        client: &Client<'_>,
+    ) -> Result<Session<T>, Error> {
+        #[cfg(feature = "import")]
+        if !self.inner.shared.imports.is_empty() {
+            let headers: Vec<_> = cookie_headers.into_iter().collect();
+            return match self.imported(&headers, client).await? {
+                Some(session) => Ok(session),
+                None => self.load_own(headers, client).await,
+            };
+        }
+        self.load_own(cookie_headers, client).await
+    }
+
+    async fn load_own<'h>(
         &self,
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
         client: &Client<'_>,

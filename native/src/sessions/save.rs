@@ -129,7 +129,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// Saves, and measures it.
-    async fn write(
+    pub(super) async fn write(
         &self,
         session: &impl Cell<T>,
         conflicting: Conflicting<'_, T>,
@@ -280,7 +280,7 @@ enum Outcome<T> {
 }
 
 /// What to do when another save came first.
-enum Conflicting<'a, T> {
+pub(super) enum Conflicting<'a, T> {
     /// Put this request's changes on top of it.
     Merge,
     /// Do this again on what it stored.

@@ -18,6 +18,8 @@ pub struct Shared<T> {
     pub(super) listeners: Listeners<T>,
     pub(super) timings: Timings,
     pub(super) queues: Queues,
+    #[cfg(feature = "import")]
+    pub(super) imports: Vec<crate::import::Import<T>>,
 }
 
 impl<T> Shared<T> {

@@ -2,6 +2,7 @@
 //!
 //! Secrets come from the environment or a file, never from an argument: other users of the machine can read those.
 
+mod foreign;
 mod live;
 mod output;
 mod secrets;

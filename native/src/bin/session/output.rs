@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::Serialize;
-use session_core::{Rejection, Timestamp};
+use session_core::{Rejection, Timestamp, interop::Refusal};
 
 /// What a command has to say when it succeeded, both ways.
 pub(crate) struct Report {
@@ -31,8 +31,10 @@ impl Report {
 pub(crate) enum Failure {
     /// The token was looked at and refused: exit status 1.
     Refused {
-        /// Why.
-        reason: Rejection,
+        /// Why, as a code.
+        code: &'static str,
+        /// Why, for people.
+        reason: String,
         /// What an operator may look at next.
         hint: String,
     },
@@ -46,7 +48,12 @@ impl Failure {
     }
 
     pub(crate) fn refused(reason: Rejection, hint: impl Into<String>) -> Self {
-        Self::Refused { reason, hint: hint.into() }
+        Self::Refused { code: reason.code(), reason: reason.to_string(), hint: hint.into() }
+    }
+
+    /// A token of another library.
+    pub(crate) fn foreign(reason: Refusal, hint: impl Into<String>) -> Self {
+        Self::Refused { code: reason.code(), reason: reason.to_string(), hint: hint.into() }
     }
 }
 
@@ -68,11 +75,11 @@ pub(crate) fn finish(result: Result<Report, Failure>, json: bool) -> ExitCode {
     let (status, printed) = match (&result, json) {
         (Ok(report), true) => (0, print(&report.json)),
         (Ok(report), false) => (0, print(&report.text)),
-        (Err(Failure::Refused { reason, .. }), true) => {
-            (1, print_json(&RefusedJson { ok: false, reason: reason.code() }))
+        (Err(Failure::Refused { code, .. }), true) => {
+            (1, print_json(&RefusedJson { ok: false, reason: code }))
         }
-        (Err(Failure::Refused { reason, hint }), false) => {
-            (1, complain(&format!("refused ({}): {reason}\n{hint}", reason.code())))
+        (Err(Failure::Refused { code, reason, hint }), false) => {
+            (1, complain(&format!("refused ({code}): {reason}\n{hint}")))
         }
         (Err(Failure::Unusable(error)), true) => (2, print_json(&UnusableJson { ok: false, error })),
         (Err(Failure::Unusable(error)), false) => (2, complain(&format!("error: {error}"))),

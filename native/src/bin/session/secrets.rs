@@ -1,7 +1,7 @@
 //! Where secrets come from: the environment or a file.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +30,26 @@ impl SecretSource {
         Ok(previous.iter().fold(KeyRing::new(&current), KeyRing::with_previous))
     }
 
+    /// The secrets as they are written, for other libraries' formats: at least one.
+    pub(crate) fn as_written(&self) -> Result<Vec<Zeroizing<String>>, Failure> {
+        let secrets: Vec<_> = match &self.secret_file {
+            Some(path) => lines(&read(path)?).map(|(line, _)| Zeroizing::new(line.to_owned())).collect(),
+            None => {
+                let [current, previous] =
+                    [CURRENT, PREVIOUS].map(|name| Zeroizing::new(env::var(name).unwrap_or_default()));
+                // A current secret may have a comma in it.
+                let all = core::iter::once(current.trim()).chain(previous.split(',').map(str::trim));
+                all.filter(|secret| !secret.is_empty())
+                    .map(|secret| Zeroizing::new(secret.to_owned()))
+                    .collect()
+            }
+        };
+        if secrets.is_empty() {
+            return Err(Failure::unusable(format_args!("no secret: set {CURRENT}, or name a --secret-file")));
+        }
+        Ok(secrets)
+    }
+
     /// The current secret, and those that only open.
     pub(crate) fn secrets(&self) -> Result<(Secret, Vec<Secret>), Failure> {
         match &self.secret_file {
@@ -37,6 +57,17 @@ impl SecretSource {
             None => from_environment(),
         }
     }
+}
+
+/// The lines that hold secrets, with their numbers.
+fn lines(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    text.lines().map(str::trim).zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+        Failure::unusable(format_args!("the secret file {} can't be read: {error}", path.display()))
+    })
 }
 
 fn from_environment() -> Result<(Secret, Vec<Secret>), Failure> {
@@ -51,18 +82,10 @@ fn from_environment() -> Result<(Secret, Vec<Secret>), Failure> {
 
 fn from_file(path: &Path) -> Result<(Secret, Vec<Secret>), Failure> {
     let name = path.display();
-    let text = fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|error| Failure::unusable(format_args!("the secret file {name} can't be read: {error}")))?;
-    let mut secrets = text
-        .lines()
-        .map(str::trim)
-        .zip(1..)
-        .filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(line, number)| {
-            Secret::parse(line)
-                .map_err(|error| Failure::unusable(format_args!("{name}, line {number}: {error}")))
-        });
+    let text = read(path)?;
+    let mut secrets = lines(&text).map(|(line, number)| {
+        Secret::parse(line).map_err(|error| Failure::unusable(format_args!("{name}, line {number}: {error}")))
+    });
     let current = secrets.next().unwrap_or_else(|| {
         Err(Failure::unusable(format_args!("{name} holds no secret: put one of `session keygen` there")))
     })?;

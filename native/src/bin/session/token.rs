@@ -11,10 +11,12 @@ use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 use session_core::{
     CookieOptions, Header, Kind, MAX_TOKEN_LEN, OsRandom, Plaintext, Rejection, Timestamp, TokenCodec,
+    interop::iron::MAX_SEAL_LEN,
 };
 use zeroize::Zeroizing;
 
 use crate::{
+    foreign::{self, CrystalOptions, Format},
     output::{Failure, Report, Rows, complain, harmless, moment, now, yes_or_no},
     secrets::SecretSource,
 };
@@ -27,6 +29,9 @@ struct TokenSource {
     token: OsString,
 }
 
+/// As long as a token of any library can be.
+const MOST_READ: u64 = if MAX_TOKEN_LEN > MAX_SEAL_LEN { MAX_TOKEN_LEN as u64 } else { MAX_SEAL_LEN as u64 };
+
 impl TokenSource {
     /// The token's characters. Of standard input no more is read than a token can have, with some space around it.
     fn read(&self) -> Result<Vec<u8>, Failure> {
@@ -34,7 +39,7 @@ impl TokenSource {
         if self.token == "-" {
             io::stdin()
                 .lock()
-                .take(2 * MAX_TOKEN_LEN as u64)
+                .take(2 * MOST_READ)
                 .read_to_end(&mut token)
                 .map_err(|error| Failure::unusable(format_args!("standard input can't be read: {error}")))?;
         } else {
@@ -117,6 +122,8 @@ impl Inspect {
 Examples:
   session open --cookie-name __Host-session - < token.txt
   session open --cookie-name __Host-session --secret-file secrets.txt --json - < token.txt | jq -r .payload | base64 -d
+  session open --format crystal --kdf-iterations 100000 --allow-sha1 - < cookie.txt
+  session open --format iron - < seal.txt
 
 What is shown contains the session's id: treat it like the token. JSON payloads are laid out for reading;
 their exact bytes are in the output of --json, in base64.")]
@@ -124,8 +131,13 @@ pub(crate) struct Open {
     #[command(flatten)]
     token: TokenSource,
     /// The cookie that the token was sealed for: in any other it doesn't open
-    #[arg(long, value_name = "NAME", value_parser = cookie_name)]
-    cookie_name: String,
+    #[arg(long, value_name = "NAME", value_parser = cookie_name, required_unless_present = "format")]
+    cookie_name: Option<String>,
+    /// Who made the token. Other libraries' secrets are taken as they are written
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    #[command(flatten)]
+    crystal: CrystalOptions,
     #[command(flatten)]
     secrets: SecretSource,
     /// Judge the expiry at this time, in milliseconds since 1970 [default: now]
@@ -150,17 +162,29 @@ struct OpenJson {
 impl Open {
     pub(crate) fn run(&self) -> Result<Report, Failure> {
         let token = self.token.read()?;
+        if let Some(format @ (Format::Crystal | Format::Iron)) = self.format {
+            return foreign::open(
+                format,
+                &token,
+                &self.secrets,
+                &self.crystal,
+                (self.at, self.ignore_expiry),
+            );
+        }
+        let Some(cookie_name) = &self.cookie_name else {
+            return Err(Failure::unusable("name the cookie with --cookie-name: a token opens in no other"));
+        };
         let header = parse_header(&token)?;
         let ring = self.secrets.key_ring()?;
         if header.kind() == Kind::Record {
             return Err(Failure::refused(Rejection::WrongCookie, "this is a record of a store, not a token"));
         }
-        let codec = TokenCodec::new(&ring, header.kind(), &self.cookie_name);
+        let codec = TokenCodec::new(&ring, header.kind(), cookie_name);
         let at = self.at.map_or_else(now, Timestamp::from_millis);
         let judged_at = if self.ignore_expiry { Timestamp::from_millis(0) } else { at };
         let opened = codec
             .open(&token, judged_at)
-            .map_err(|reason| Failure::refused(reason, self.hint(reason, &header, at)))?;
+            .map_err(|reason| Failure::refused(reason, hint(cookie_name, reason, &header, at)))?;
         let expired = at >= opened.expires_at();
         let json = OpenJson {
             ok: true,
@@ -181,29 +205,29 @@ impl Open {
             .then(&readable(opened.payload()));
         Report::new(&json, text)
     }
+}
 
-    fn hint(&self, reason: Rejection, header: &Header, at: Timestamp) -> String {
-        match reason {
-            Rejection::UnknownKey => {
-                format!("it names the key {}: is the secret of that key among those given?", header.key_id())
-            }
-            Rejection::Forged => {
-                format!("it was changed, or sealed for a cookie of another name than {}", self.cookie_name)
-            }
-            // Comes after the tag's check, so the time is authentic.
-            Rejection::Expired => {
-                format!(
-                    "its time was up {}: see it all the same with --ignore-expiry",
-                    moment(header.expires_at(), at)
-                )
-            }
-            _ => String::new(),
+fn hint(cookie_name: &str, reason: Rejection, header: &Header, at: Timestamp) -> String {
+    match reason {
+        Rejection::UnknownKey => {
+            format!("it names the key {}: is the secret of that key among those given?", header.key_id())
         }
+        Rejection::Forged => {
+            format!("it was changed, or sealed for a cookie of another name than {cookie_name}")
+        }
+        // Comes after the tag's check, so the time is authentic.
+        Rejection::Expired => {
+            format!(
+                "its time was up {}: see it all the same with --ignore-expiry",
+                moment(header.expires_at(), at)
+            )
+        }
+        _ => String::new(),
     }
 }
 
 /// A payload for people: JSON laid out, anything else in base64.
-fn readable(payload: &[u8]) -> String {
+pub(crate) fn readable(payload: &[u8]) -> String {
     serde_json::from_slice::<serde_json::Value>(payload)
         .and_then(|value| serde_json::to_string_pretty(&value))
         .map_or_else(

@@ -2,6 +2,8 @@
 
 mod builder;
 mod connection;
+#[cfg(feature = "crystal")]
+mod crystal;
 mod dial;
 mod keys;
 mod query;
