@@ -3,6 +3,8 @@
 //! A store moves bytes; types, tokens and merging live above it. To write one, implement [`Store`] (and [`Query`] for listings and
 //! "sign out everywhere"), and run the suite of the crate `session-conformance` over it.
 
+#[cfg(feature = "cache")]
+pub mod cached;
 mod memory;
 
 use core::{fmt, future::Future, time::Duration};

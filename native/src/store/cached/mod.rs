@@ -1,0 +1,4 @@
+//! x
+mod protocol;
+#[cfg(test)]
+mod model;
