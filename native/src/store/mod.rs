@@ -166,6 +166,37 @@ pub trait Store: Send + Sync + 'static {
         let _ = subject;
         core::future::ready(Ok(0))
     }
+
+    /// Takes the lease of a record for `holder`, a random number, or takes it anew if it is `holder`'s already: a request whose saves
+    /// keep coming second asks for it, so that such requests write one after the other instead of all at once.
+    ///
+    /// `true`: go on. `false`: another holds it; ask again a little later. It ends with [`Store::release`], and at the latest after
+    /// `ttl` (a fraction of a second): that is what a holder that crashed costs the others.
+    ///
+    /// **Advisory**: it keeps no one from writing, and may be lost at any time (a failover, a holder that was slow). What keeps saves
+    /// exact is `expected` in [`Store::save`]: the version is the lease's fence. So the record needn't be there, a save needn't look at
+    /// the lease, and a store without leases says `true` to everyone, as this method does unless it is overridden.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn lease(
+        &self,
+        key: &Key,
+        holder: u64,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let _ = (key, holder, ttl);
+        core::future::ready(Ok(true))
+    }
+
+    /// Gives the lease of a record back, if it is (still) `holder`'s; another's is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lease ends by itself.
+    fn release(&self, key: &Key, holder: u64) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (key, holder);
+        core::future::ready(Ok(()))
+    }
 }
 
 /// A part of all records.
