@@ -10,7 +10,7 @@ use ::axum::{
 use session_core::{Client, SessionData};
 
 use super::{failure, layer::Arrival};
-use crate::{error::Error, handle::SessionHandle};
+use crate::{error::Error, handle::SessionHandle, store::Freshness};
 
 /// Why a handler didn't get its session. Answers 503 with `Retry-After` if the store isn't available, else 500; the cookie is left alone.
 ///
@@ -51,7 +51,9 @@ impl<T: SessionData, S: Sync> FromRequestParts<S> for SessionHandle<T> {
 
 /// The session of a request, loaded if it wasn't yet.
 pub(super) async fn load<T: SessionData>(parts: &Parts) -> Result<SessionHandle<T>, SessionRejection> {
-    let Arrival { slot, proxies } = parts.extensions.get::<Arrival<T>>().ok_or(SessionRejection::NoLayer)?;
+    let Arrival { slot, proxies, freshness } =
+        parts.extensions.get::<Arrival<T>>().ok_or(SessionRejection::NoLayer)?;
+    let freshness = parts.extensions.get::<Freshness>().unwrap_or(freshness);
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let forwarded_for: Vec<&str> = parts
         .headers
@@ -65,5 +67,5 @@ pub(super) async fn load<T: SessionData>(parts: &Parts) -> Result<SessionHandle<
     };
     let cookies: Vec<&[u8]> =
         parts.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    Ok(Arc::clone(slot).load(&cookies, &client).await?)
+    Ok(Arc::clone(slot).load(&cookies, &client, *freshness).await?)
 }

@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     handle::{Provider, Slot},
     sessions::Sessions,
+    store::Freshness,
 };
 
 /// Gives every request a session, and commits it before the response's headers leave.
@@ -27,12 +28,13 @@ use crate::{
 pub struct SessionLayer<T> {
     provider: Arc<dyn Provider<T>>,
     proxies: Arc<TrustedProxies>,
+    freshness: Freshness,
 }
 
 impl<T: SessionData> SessionLayer<T> {
     /// With the sessions of a provider.
     pub fn new<B: Backend>(sessions: Sessions<T, B>) -> Self {
-        Self { provider: Arc::new(sessions), proxies: Arc::default() }
+        Self { provider: Arc::new(sessions), proxies: Arc::default(), freshness: Freshness::default() }
     }
 
     /// Believes what these proxies say about the client's address; by default nobody is believed.
@@ -41,11 +43,41 @@ impl<T: SessionData> SessionLayer<T> {
         self.proxies = Arc::new(proxies);
         self
     }
+
+    /// How old the answer of a cache may be; [`Freshness::Cached`] by default. A single route overrides it with an extension of the request:
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::{get, post}};
+    /// use session_native::{
+    ///     Config, MemoryStore, OsRandom, Secret, SessionHandle, Sessions, axum::SessionLayer, store::Freshness,
+    /// };
+    ///
+    /// async fn show(session: SessionHandle<()>) {}
+    /// async fn pay(session: SessionHandle<()>) {}
+    ///
+    /// # let sessions = Sessions::<(), _>::new(Config::testing(Secret::generate(&OsRandom)?), MemoryStore::new())?;
+    /// let app: Router = Router::new()
+    ///     .route("/cart", get(show))
+    ///     .route("/pay", post(pay).layer(Extension(Freshness::Linearizable)))
+    ///     .layer(SessionLayer::new(sessions));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The first to ask for the session decides: a guard around the route that asks before the extension is there loads it for all.
+    #[must_use]
+    pub const fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
 }
 
 impl<T> Clone for SessionLayer<T> {
     fn clone(&self) -> Self {
-        Self { provider: Arc::clone(&self.provider), proxies: Arc::clone(&self.proxies) }
+        Self {
+            provider: Arc::clone(&self.provider),
+            proxies: Arc::clone(&self.proxies),
+            freshness: self.freshness,
+        }
     }
 }
 
@@ -61,11 +93,16 @@ impl<S, T> Layer<S> for SessionLayer<T> {
 pub(super) struct Arrival<T> {
     pub(super) slot: Arc<Slot<T>>,
     pub(super) proxies: Arc<TrustedProxies>,
+    pub(super) freshness: Freshness,
 }
 
 impl<T> Clone for Arrival<T> {
     fn clone(&self) -> Self {
-        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies) }
+        Self {
+            slot: Arc::clone(&self.slot),
+            proxies: Arc::clone(&self.proxies),
+            freshness: self.freshness,
+        }
     }
 }
 
@@ -108,7 +145,8 @@ where
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let slot = Arc::new(Slot::new(Arc::clone(&self.layer.provider)));
         let proxies = Arc::clone(&self.layer.proxies);
-        request.extensions_mut().insert(Arrival { slot: Arc::clone(&slot), proxies });
+        let freshness = self.layer.freshness;
+        request.extensions_mut().insert(Arrival { slot: Arc::clone(&slot), proxies, freshness });
         ResponseFuture { state: State::Handling { future: self.inner.call(request), slot: Some(slot) } }
     }
 }

@@ -11,7 +11,7 @@ use session_core::{
 };
 
 use super::{Cell, Change, Sealed, Written};
-use crate::{error::Error, sessions::Shared};
+use crate::{error::Error, sessions::Shared, store::Freshness};
 
 /// Sessions that the client keeps, sealed, in its cookie: no store, any number of servers, at most 4096 bytes.
 ///
@@ -121,7 +121,12 @@ impl CookieHeld {
 impl Sealed for CookieHeld {
     const TOKEN: Kind = Kind::CookieHeld;
 
-    async fn load<T: SessionData>(&self, _: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
+    async fn load<T: SessionData>(
+        &self,
+        _: &Shared<T>,
+        opened: Opened,
+        _: Freshness,
+    ) -> Result<Session<T>, Error> {
         let session = Session::from_cookie(opened)?;
         self.check(&session).map_err(CoreError::Rejected)?;
         Ok(session)

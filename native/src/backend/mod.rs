@@ -31,7 +31,7 @@ mod sealed {
     use session_core::{Error as CoreError, Kind, Opened, Plaintext, Session, SessionData, Timestamp};
 
     use super::{Cell, Written};
-    use crate::{error::Error, sessions::Shared};
+    use crate::{error::Error, sessions::Shared, store::Freshness};
 
     /// What the two places do differently.
     pub trait Backend: Send + Sync + 'static {
@@ -43,6 +43,7 @@ mod sealed {
             &self,
             shared: &Shared<T>,
             opened: Opened,
+            freshness: Freshness,
         ) -> impl Future<Output = Result<Session<T>, Error>> + Send;
 
         /// Extends what is stored of a session that passed every check.

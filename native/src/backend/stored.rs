@@ -9,7 +9,7 @@ use super::{Cell, Change, Sealed, Theirs, Written};
 use crate::{
     error::Error,
     sessions::{Plain, Shared},
-    store::{Found, Lookup, Record, Saved, Store},
+    store::{Found, Freshness, Lookup, Record, Saved, Store},
 };
 
 /// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
@@ -45,11 +45,17 @@ impl<S: Store> Stored<S> {
 impl<S: Store> Sealed for Stored<S> {
     const TOKEN: Kind = Kind::Reference;
 
-    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
+    async fn load<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        opened: Opened,
+        freshness: Freshness,
+    ) -> Result<Session<T>, Error> {
         let now = shared.now();
         let reference = Reference::from_token(opened)?;
         let key = reference.key();
-        let lookup = Lookup { subject: reference.subject().map(SubjectTag::new), ..Lookup::default() };
+        let subject = reference.subject().map(SubjectTag::new);
+        let lookup = Lookup { subject, freshness, ..Lookup::default() };
         let found = self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
         let record = found.record;
         if now >= record.expires_at {
@@ -119,7 +125,9 @@ impl<S: Store> Sealed for Stored<S> {
     async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
         let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
         let Some(key) = key else { return Ok(()) };
-        let found = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await?;
+        // A cache could vouch for a session that was ended a moment ago, and a new token would outlive it.
+        let lookup = Lookup { subject, freshness: Freshness::Linearizable, ..Lookup::default() };
+        let found = self.store.load(&key, lookup).await?;
         let Some(Found { record, epoch, .. }) = found else { return Err(Error::Ended(Rejection::Revoked)) };
         if session.with(|session| session.epoch().unwrap_or(0)) < epoch {
             return Err(Error::Ended(Rejection::Revoked));

@@ -16,7 +16,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::Error,
     event::{Event, EventKind, Listeners},
-    store::{Query, Record, Store},
+    store::{Freshness, Query, Record, Store},
 };
 
 /// The payload of a record; wiped when dropped.
@@ -189,12 +189,26 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
         client: &Client<'_>,
     ) -> Result<Session<T>, Error> {
+        self.load_with(cookie_headers, client, Freshness::default()).await
+    }
+
+    /// As [`Sessions::load_from`], and says how old the answer of a cache may be: before something that can't be undone, ask for
+    /// [`Freshness::Linearizable`]. It makes no difference where there is no cache.
+    ///
+    /// # Errors
+    /// As [`Sessions::load`].
+    pub async fn load_with<'h>(
+        &self,
+        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        client: &Client<'_>,
+        freshness: Freshness,
+    ) -> Result<Session<T>, Error> {
         let shared = &self.inner.shared;
         let name = &shared.config.cookie.name;
         let mut rejection = None;
         let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
-            match self.load_token(token, client).await {
+            match self.load_token(token, client, freshness).await {
                 Ok(session) => {
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(session);
@@ -217,11 +231,16 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         Ok(session)
     }
 
-    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Error> {
+    async fn load_token(
+        &self,
+        token: &[u8],
+        client: &Client<'_>,
+        freshness: Freshness,
+    ) -> Result<Session<T>, Error> {
         let shared = &self.inner.shared;
         let opened = shared.codec.open(token, shared.now()).map_err(CoreError::Rejected)?;
         let sealed_with = opened.key_id();
-        let mut session = self.inner.backend.load(shared, opened).await?;
+        let mut session = self.inner.backend.load(shared, opened, freshness).await?;
         self.bind(&mut session, client)?;
         let expiry = &shared.config.expiry;
         if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {

@@ -70,6 +70,27 @@ pub struct Lookup {
     pub touch: Option<Timestamp>,
     /// Reads the epoch of this subject too.
     pub subject: Option<SubjectTag>,
+    /// How old the answer may be. A store without a cache is always up to date.
+    pub freshness: Freshness,
+}
+
+/// How old an answer may be that a cache gives. Where there is no cache, every answer is up to date.
+///
+/// ```
+/// use session_native::store::Freshness;
+///
+/// assert_eq!(Freshness::default(), Freshness::Cached);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// As old as the cache's lease allows: three seconds by default while a network is failing, one round trip otherwise.
+    #[default]
+    Cached,
+    /// No older than this, nor than the lease.
+    AtMost(Duration),
+    /// Up to date: asks the store.
+    Linearizable,
 }
 
 /// What a load found.

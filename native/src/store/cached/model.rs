@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use session_core::Version;
 use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
-use super::protocol::{Bucket, Change, EntryId, Kind, Marker, Moment, outlives};
+use super::protocol::{Bucket, Change, Entries, EntryId, Kind, Marker, Moment, outlives};
 
 const RECORD: EntryId = EntryId { kind: Kind::Record, tag: [0; 16] };
 const EPOCH: EntryId = EntryId { kind: Kind::Epoch, tag: [0; 16] };
@@ -63,10 +63,12 @@ struct State {
     nodes: [Node; NODES],
 }
 
+type Held = BTreeMap<EntryId, (u64, Version)>;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Node {
     bucket: Bucket,
-    entries: BTreeMap<EntryId, (u64, Version)>,
+    entries: Held,
     /// What the server has sent and the node hasn't read.
     queue: Vec<Item>,
     /// The server's side of the link.
@@ -176,6 +178,22 @@ impl State {
     }
 }
 
+impl Entries for Held {
+    type Value = ();
+
+    fn version(&self, id: &EntryId) -> Option<Version> {
+        self.get(id).map(|(_, version)| *version)
+    }
+
+    fn insert(&mut self, id: EntryId, epoch: u64, version: Version, (): ()) {
+        Self::insert(self, id, (epoch, version));
+    }
+
+    fn remove(&mut self, id: &EntryId) {
+        Self::remove(self, id);
+    }
+}
+
 impl Node {
     fn new() -> Self {
         Self {
@@ -196,36 +214,16 @@ impl Node {
         }
     }
 
-    /// As the cache does when it hears of a change.
     fn hear(&mut self, change: Change) {
-        self.bucket.heard(change);
-        match change {
-            Change::Saved(id, version) => {
-                if self.entries.get(&id).is_some_and(|(_, of)| !outlives(*of, version)) {
-                    self.entries.remove(&id);
-                }
-            }
-            Change::Gone(id) => {
-                self.entries.remove(&id);
-                self.dead = true;
-            }
-            Change::Cleared => {}
-        }
+        self.bucket.heard(change, &mut self.entries);
+        self.dead |= matches!(change, Change::Gone(_));
     }
 
-    /// As the cache does with an answer.
-    fn keep(&mut self, id: EntryId, marker: Option<Marker>, found: Option<Version>, without: Without) {
-        let before = self.entries.get(&id).map(|(_, version)| *version);
-        if found.is_none_or(|found| before.is_some_and(|before| !outlives(before, found))) {
-            self.entries.remove(&id);
-        }
+    fn keep(&mut self, marker: Option<Marker>, found: Option<Version>, without: Without) {
         let Some(marker) = marker else { return };
-        let mut epoch = self.bucket.settle(marker, found);
-        if without == Without::Markers {
-            epoch = Some(self.bucket.pulse().epoch);
-        }
-        if let (Some(epoch), Some(version)) = (epoch, found) {
-            self.entries.insert(id, (epoch, version));
+        self.bucket.answered(marker, found.map(|version| (version, ())), &mut self.entries);
+        if let (Without::Markers, Some(version)) = (without, found) {
+            self.entries.insert(marker.id, (self.bucket.pulse().epoch, version));
         }
     }
 
@@ -317,7 +315,7 @@ impl Model for World {
                 let node = &mut next.nodes[index];
                 let Read { id, marker, answer } = node.reading[slot].take()?;
                 let found = answer?;
-                node.keep(id, marker, found, without);
+                node.keep(marker, found, without);
                 let commit = |change: &Change| found.is_some_and(|version| *change == Change::Saved(id, version));
                 node.tell(id, state.log.iter().position(commit).map_or(0, |index| index + 1));
             }
@@ -359,19 +357,19 @@ impl Model for World {
                             _ => None,
                         };
                         match (without, marker) {
-                            (Without::OwnCommits, Some(marker)) => drop(node.bucket.settle(marker, None)),
+                            (Without::OwnCommits, Some(marker)) => node.bucket.withdraw(marker),
                             (Without::OwnCommits, None) => {}
-                            _ => node.keep(id, marker, version, without),
+                            _ => node.keep(marker, version, without),
                         }
                         node.tell(id, commit);
                     }
-                    None => node.keep(id, marker, None, without),
+                    None => node.keep(marker, None, without),
                 }
             }
             Step::LoseAnswer(index) => {
                 let node = &mut next.nodes[index];
-                let Writing { write, marker, .. } = node.writing.take()?;
-                node.keep(write.id(), marker, None, without);
+                let Writing { marker, .. } = node.writing.take()?;
+                node.keep(marker, None, without);
             }
             Step::Publish => {
                 let change = next.unsent.remove(0);

@@ -13,7 +13,7 @@ use session_core::{Key, SubjectTag, Version};
 pub(super) type Moment = Duration;
 
 /// What an entry of the cache is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EntryId {
     pub(super) kind: Kind,
     pub(super) tag: [u8; 16],
@@ -34,11 +34,6 @@ impl EntryId {
     pub(super) const fn epoch(subject: &SubjectTag) -> Self {
         Self { kind: Kind::Epoch, tag: *subject.as_bytes() }
     }
-
-    /// Which bucket it belongs to.
-    pub(super) fn bucket(&self) -> usize {
-        usize::from(self.tag[0])
-    }
 }
 
 /// What a write of the store changed: its message says so to every node, its answer to the node that wrote.
@@ -50,6 +45,24 @@ pub(super) enum Change {
     Gone(EntryId),
     /// Nothing is there any more.
     Cleared,
+}
+
+impl Change {
+    /// A subject's epoch moved on: it is ordered as versions are.
+    pub(super) const fn moved(subject: &SubjectTag, epoch: u64) -> Self {
+        Self::Saved(EntryId::epoch(subject), Version { counter: epoch, nonce: 0 })
+    }
+}
+
+/// Where a node holds what it may serve. The [`Bucket`] alone decides what comes in and what goes; whatever else removes an entry
+/// (eviction, age) only makes a miss.
+pub(super) trait Entries {
+    /// What is held besides the version.
+    type Value;
+
+    fn version(&self, id: &EntryId) -> Option<Version>;
+    fn insert(&mut self, id: EntryId, epoch: u64, version: Version, value: Self::Value);
+    fn remove(&mut self, id: &EntryId);
 }
 
 /// What a node knows about the changes of a bucket.
@@ -88,9 +101,9 @@ struct Watch {
 
 /// The proof that somebody listened since before a request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a marker that is not settled keeps its watch for ever"]
+#[must_use = "a marker that is neither answered nor withdrawn keeps its watch for ever"]
 pub(super) struct Marker {
-    id: EntryId,
+    pub(super) id: EntryId,
     epoch: u64,
     planted: u64,
 }
@@ -162,15 +175,21 @@ impl Bucket {
         }
     }
 
-    /// A change was heard, or done by this node. The caller drops the entry of the id unless it [`outlives`] the change.
-    pub(super) fn heard(&mut self, change: Change) {
+    /// A change was heard, or its own answer tells a node that it is done.
+    pub(super) fn heard(&mut self, change: Change, entries: &mut impl Entries) {
         match change {
-            Change::Saved(id, version) => self.raise(&id, version),
+            Change::Saved(id, version) => {
+                self.raise(&id, version);
+                if entries.version(&id).is_some_and(|held| !outlives(held, version)) {
+                    entries.remove(&id);
+                }
+            }
             Change::Gone(id) => {
                 if let Some(watch) = self.watches.get_mut(&id) {
                     watch.changes += 1;
                     watch.voided = watch.changes;
                 }
+                entries.remove(&id);
             }
             Change::Cleared => self.epoch += 1,
         }
@@ -196,25 +215,44 @@ impl Bucket {
         Some(Marker { id, epoch: self.epoch, planted: watch.changes })
     }
 
-    /// The answer is there. Gives the epoch under which what it found may be kept, if it may be.
-    pub(super) fn settle(&mut self, marker: Marker, found: Option<Version>) -> Option<u64> {
-        let watch = self.watches.get(&marker.id)?;
-        let admitted = found.filter(|version| {
-            marker.epoch == self.epoch
-                && watch.voided <= marker.planted
-                && watch.floor.is_none_or(|floor| outlives(*version, floor))
-        });
-        if let Some(version) = found.filter(|_| marker.epoch == self.epoch) {
+    /// An answer tells what the store holds, or that it holds nothing: it is kept if the marker allows it. What is held and older goes in
+    /// any case.
+    pub(super) fn answered<E: Entries>(
+        &mut self,
+        marker: Marker,
+        found: Option<(Version, E::Value)>,
+        entries: &mut E,
+    ) {
+        let id = marker.id;
+        let version = found.as_ref().map(|(version, _)| *version);
+        if version.is_none_or(|found| entries.version(&id).is_some_and(|held| !outlives(held, found))) {
+            entries.remove(&id);
+        }
+        let is_admitted = version.is_some_and(|version| self.admits(&marker, version));
+        if let Some(version) = version.filter(|_| marker.epoch == self.epoch) {
             // Others that read at the same time and saw less must not put it over this.
-            self.raise(&marker.id, version);
+            self.raise(&id, version);
         }
-        if let Some(watch) = self.watches.get_mut(&marker.id) {
-            watch.holders -= 1;
-            if watch.holders == 0 {
-                self.watches.remove(&marker.id);
-            }
+        self.withdraw(marker);
+        if let Some((version, value)) = found.filter(|_| is_admitted) {
+            entries.insert(id, self.epoch, version, value);
         }
-        admitted.map(|_| self.epoch)
+    }
+
+    fn admits(&self, marker: &Marker, version: Version) -> bool {
+        marker.epoch == self.epoch
+            && self.watches.get(&marker.id).is_some_and(|watch| {
+                watch.voided <= marker.planted && watch.floor.is_none_or(|floor| outlives(version, floor))
+            })
+    }
+
+    /// There is no answer: it is lost, or nobody waits for it.
+    pub(super) fn withdraw(&mut self, marker: Marker) {
+        let Some(watch) = self.watches.get_mut(&marker.id) else { return };
+        watch.holders -= 1;
+        if watch.holders == 0 {
+            self.watches.remove(&marker.id);
+        }
     }
 
     /// How many ids are watched.
