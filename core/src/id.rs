@@ -172,6 +172,12 @@ impl SubjectTag {
         Self(Key::digest(b"session-subject-v1", subject.as_bytes()))
     }
 
+    /// From the 16 bytes of a tag.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Key::from_bytes(bytes))
+    }
+
     /// The 16 bytes of the tag.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

@@ -67,6 +67,8 @@ pub use session_core::{
     Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Unreadable, Version,
 };
 pub use sessions::Sessions;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 pub use store::{MemoryStore, Query, Store, StoreError};
 
 #[cfg(all(doctest, feature = "axum"))]

@@ -7,8 +7,11 @@ use crate::{
     backend::Stored,
     error::Error,
     sessions::Sessions,
-    store::{Found, Query},
+    store::{Found, Lookup, Query},
 };
+
+/// How many sessions are ended at the same time: a store with one connection sends as many commands in one go.
+const BATCH: usize = 100;
 
 /// Where a scan stands.
 enum Scan {
@@ -38,6 +41,21 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     pub async fn by_subject(&self, subject: &str) -> Result<Vec<Summary<T>>, Error> {
         let found = self.store().by_subject(&SubjectTag::new(subject)).await?;
         self.summaries(found).collect()
+    }
+
+    /// One session by its public name, if it is alive: for operators, and for a page about one of "my sessions".
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`].
+    pub async fn get(&self, key: &Key) -> Result<Option<Summary<T>>, Error> {
+        let Some(Found { record, .. }) = self.store().load(key, Lookup::default()).await? else {
+            return Ok(None);
+        };
+        let epoch = match &record.subject {
+            Some(subject) => self.store().epoch(subject).await?,
+            None => 0,
+        };
+        self.summaries(vec![(*key, Found::new(record, epoch))]).next().transpose()
     }
 
     /// Every session that `wanted` is true for.
@@ -86,14 +104,12 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
         &self,
         mut wanted: impl FnMut(&Summary<T>) -> bool + Send,
     ) -> Result<u64, Error> {
-        let mut ended = 0;
-        let mut all = core::pin::pin!(self.stream());
-        while let Some(summary) = all.try_next().await? {
-            if wanted(&summary) {
-                ended += u64::from(self.revoke(&summary.key).await?);
-            }
-        }
-        Ok(ended)
+        self.stream()
+            .try_filter(|summary| core::future::ready(wanted(summary)))
+            .map_ok(|summary| async move { self.revoke(&summary.key).await })
+            .try_buffer_unordered(BATCH)
+            .try_fold(0, |ended, was_there| core::future::ready(Ok(ended + u64::from(was_there))))
+            .await
     }
 
     /// The public names of all sessions that are alive.

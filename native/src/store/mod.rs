@@ -6,11 +6,15 @@
 #[cfg(feature = "cache")]
 pub mod cached;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use core::{fmt, future::Future, time::Duration};
 
 pub use bytes::Bytes;
 pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
+#[cfg(feature = "redis")]
+pub use redis::{RedisStats, RedisStore, RedisStoreBuilder};
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
 /// A stored session, as a store sees it.
@@ -295,12 +299,24 @@ pub enum StoreError {
         /// How many that are.
         capacity: usize,
     },
+    /// The store can't be used as it is set up: a wrong address or password, a missing permission. Trying again doesn't help.
+    Misconfigured {
+        /// What is wrong, for operators; holds no secret.
+        reason: String,
+    },
+    /// Something else than a record stands where one should be: another program writes under the same names.
+    Malformed,
 }
 
 impl StoreError {
     /// The store can't be reached or didn't answer in time.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), retry_after: None }
+    }
+
+    /// The store can't be used as it is set up.
+    pub fn misconfigured(reason: impl Into<String>) -> Self {
+        Self::Misconfigured { reason: reason.into() }
     }
 }
 
@@ -311,6 +327,10 @@ impl fmt::Display for StoreError {
             Self::Full { capacity } => write!(
                 f,
                 "the session store is full ({capacity} sessions): raise its capacity, or shorten the timeouts"
+            ),
+            Self::Misconfigured { reason } => write!(f, "the session store is set up wrongly: {reason}"),
+            Self::Malformed => f.write_str(
+                "the session store holds something that is no session: give sessions a prefix of their own",
             ),
         }
     }

@@ -145,7 +145,7 @@ macro_rules! query_tests {
             $harness,
             [
                 an_epoch_starts_at_zero,
-                revoking_moves_the_epoch_on_by_one,
+                revoking_moves_the_epoch_on,
                 a_load_sees_the_epoch_of_the_subject_it_asks_for,
                 concurrent_revocations_all_count,
                 revoking_leaves_other_subjects_alone,

@@ -1,0 +1,463 @@
+//! The connections to Redis: a small manager of our own.
+//!
+//! The client library's manager lets callers wait far beyond their response timeout while it reconnects, never gives up a connection that only
+//! times out, and goes on writing to a primary that Sentinel has replaced. Here a connection that broke, that timed out several times in a
+//! row, or whose server became a replica is replaced at once by a new one, through the Sentinels if there are any; while there is none,
+//! callers fail fast.
+
+use core::{
+    sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::sync::Arc;
+
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster_async::ClusterConnection,
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+};
+use session_core::{OsRandom, Random as _};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+use super::{RedisStats, dial::Dialer};
+use crate::store::StoreError;
+
+/// So many timeouts in a row of one server: the connection is replaced.
+const TIMEOUTS_OF_A_NODE: u8 = 3;
+/// So many in a row of one bucket of a cluster: its node may be frozen, and a new connection learns who took over.
+const TIMEOUTS_OF_A_BUCKET: u8 = 2;
+/// How long making a connection may take in all: asking Sentinels, learning a cluster's nodes.
+const DIAL: Duration = Duration::from_secs(2);
+/// Between tries to connect, in milliseconds.
+const SHORTEST_PAUSE: u64 = 20;
+const LONGEST_PAUSE: u64 = 300;
+/// A cluster's connection, which serves the healthy nodes all the while, is not replaced more often than this.
+const CLUSTER_PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection, shared by everyone who uses it at the time.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    Node(MultiplexedConnection),
+    /// To all of a cluster.
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Node(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Node(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Node(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+/// Several connections, used in turn.
+pub(super) struct Connections {
+    lanes: Box<[Lane]>,
+    next: AtomicUsize,
+    operation: Duration,
+    is_cluster: bool,
+}
+
+/// One connection after the other.
+struct Lane {
+    link: Arc<watch::Sender<Link>>,
+    /// Timeouts in a row: of each bucket in a cluster, else of the server (the first).
+    timeouts: Box<[AtomicU8]>,
+    counters: Arc<Counters>,
+    supervisor: AbortHandle,
+}
+
+#[derive(Default)]
+struct Counters {
+    reconnects: AtomicU64,
+    timeouts: AtomicU64,
+    failures: AtomicU64,
+}
+
+enum Link {
+    /// There is a connection. A suspect one is used until there is a better one.
+    Up { connection: Connection, generation: u64, suspect: bool },
+    /// There was one a moment ago, or there is about to be the first: callers wait.
+    Connecting,
+    /// Connecting failed, and is tried again: callers don't wait.
+    Down(StoreError),
+    /// Shut down.
+    Closed,
+}
+
+impl Connections {
+    /// Connects, so many times.
+    pub(super) async fn open(
+        dialer: Arc<Dialer>,
+        count: usize,
+        operation: Duration,
+    ) -> Result<Self, StoreError> {
+        let lanes: Box<[Lane]> = (0..count.max(1)).map(|_| Lane::open(Arc::clone(&dialer))).collect();
+        let connections =
+            Self { lanes, next: AtomicUsize::new(0), operation, is_cluster: dialer.is_cluster() };
+        for lane in &connections.lanes {
+            lane.connection().await?;
+        }
+        Ok(connections)
+    }
+
+    pub(super) const fn is_cluster(&self) -> bool {
+        self.is_cluster
+    }
+
+    /// Sends one command.
+    pub(super) async fn query<T: FromRedisValue>(&self, bucket: u8, command: &Cmd) -> Result<T, StoreError> {
+        self.run(bucket, async |mut connection: Connection| command.query_async(&mut connection).await).await
+    }
+
+    /// Sends one command to a node of a cluster; without a cluster, to the server there is.
+    pub(super) async fn query_at<T: FromRedisValue>(
+        &self,
+        node: SingleNodeRoutingInfo,
+        command: Cmd,
+    ) -> Result<T, StoreError> {
+        let value = self.run(0, async |connection| match connection {
+            Connection::Node(mut connection) => command.query_async(&mut connection).await,
+            Connection::Cluster(mut cluster) => {
+                cluster.route_command(command, RoutingInfo::SingleNode(node)).await
+            }
+        });
+        read(value.await?)
+    }
+
+    /// Sends a script, and `WAIT`, to the primary of a key, in one go: `WAIT` counts replicas that have what its own connection wrote. Gives what
+    /// the script returned, and the number of replicas.
+    pub(super) async fn eval_and_wait<T: FromRedisValue>(
+        &self,
+        bucket: u8,
+        script: &Script,
+        key: &str,
+        arguments: impl Fn(&mut Cmd),
+        (replicas, within): (u32, Duration),
+    ) -> Result<(T, u32), StoreError> {
+        let mut both = redis::pipe();
+        // Its text: that the hash isn't known can't be mended in the midst of a pipeline.
+        both.add_command(script.by_text(key, &arguments));
+        both.cmd("WAIT").arg(replicas).arg(within.as_millis().max(1) as u64);
+        let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
+        let values = self.run(bucket, async |connection| match connection {
+            Connection::Node(mut connection) => both.query_async(&mut connection).await,
+            Connection::Cluster(mut cluster) => cluster.route_pipeline(both, 0, 2, route).await,
+        });
+        read(Value::Array(values.await?))
+    }
+
+    /// Does something with a connection, within the operation's deadline.
+    pub(super) async fn run<T, Work>(
+        &self,
+        bucket: u8,
+        work: impl FnOnce(Connection) -> Work + Send,
+    ) -> Result<T, StoreError>
+    where
+        Work: Future<Output = RedisResult<T>> + Send,
+    {
+        let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
+        let deadline = tokio::time::Instant::now() + self.operation;
+        let connection = tokio::time::timeout_at(deadline, lane.connection()).await;
+        let (connection, generation) = connection.unwrap_or_else(|_| Err(timed_out()))?;
+        match tokio::time::timeout_at(deadline, work(connection)).await {
+            Ok(Ok(value)) => {
+                lane.answered(bucket);
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                lane.failed(bucket, generation, &error);
+                Err(store_error(&error))
+            }
+            Err(_) => {
+                lane.timed_out(bucket, generation);
+                Err(timed_out())
+            }
+        }
+    }
+
+    /// Runs a script on the key, sending its text only where it isn't known yet.
+    pub(super) async fn eval<T: FromRedisValue>(
+        &self,
+        bucket: u8,
+        script: &Script,
+        key: &str,
+        arguments: impl Fn(&mut Cmd) + Sync + Send,
+    ) -> Result<T, StoreError> {
+        let known = script.by_hash(key, &arguments);
+        let value = self.run(bucket, async |mut connection: Connection| {
+            match known.query_async::<Value>(&mut connection).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    script.by_text(key, &arguments).query_async(&mut connection).await
+                }
+                other => other,
+            }
+        });
+        read(value.await?)
+    }
+
+    pub(super) fn stats(&self) -> RedisStats {
+        let mut stats = RedisStats { connections: self.lanes.len(), ..RedisStats::default() };
+        for Lane { link, counters, .. } in &self.lanes {
+            stats.connected += usize::from(matches!(*link.borrow(), Link::Up { .. }));
+            stats.reconnects += counters.reconnects.load(Ordering::Relaxed);
+            stats.timeouts += counters.timeouts.load(Ordering::Relaxed);
+            stats.failures += counters.failures.load(Ordering::Relaxed);
+        }
+        stats
+    }
+
+    /// Closes every connection; what is under way may still finish.
+    pub(super) fn close(&self) {
+        for lane in &self.lanes {
+            lane.supervisor.abort();
+            lane.link.send_replace(Link::Closed);
+        }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Lane {
+    fn open(dialer: Arc<Dialer>) -> Self {
+        let buckets = if dialer.is_cluster() { 256 } else { 1 };
+        let link = Arc::new(watch::Sender::new(Link::Connecting));
+        let counters = Arc::<Counters>::default();
+        let supervisor =
+            tokio::spawn(supervise(dialer, Arc::clone(&link), Arc::clone(&counters))).abort_handle();
+        let timeouts = (0..buckets).map(|_| AtomicU8::new(0)).collect();
+        Self { link, timeouts, counters, supervisor }
+    }
+
+    /// The connection there is. Waits for one only where there is hope.
+    async fn connection(&self) -> Result<(Connection, u64), StoreError> {
+        if let Some(settled) = self.link.borrow().settled() {
+            return settled;
+        }
+        let mut link = self.link.subscribe();
+        let link = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
+        link.ok().and_then(|link| link.settled()).unwrap_or_else(|| Err(closed()))
+    }
+
+    fn timeouts(&self, bucket: u8) -> &AtomicU8 {
+        &self.timeouts[usize::from(bucket) % self.timeouts.len()]
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.timeouts.len() > 1
+    }
+
+    fn answered(&self, bucket: u8) {
+        let timeouts = self.timeouts(bucket);
+        // Usually zero: then nothing is written, and no cache line moves between processors.
+        if timeouts.load(Ordering::Relaxed) != 0 {
+            timeouts.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn failed(&self, bucket: u8, generation: u64, error: &RedisError) {
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        if error.is_timeout() {
+            self.timed_out(bucket, generation);
+        } else if self.is_useless_after(error) {
+            self.replace(generation);
+        } else {
+            self.answered(bucket);
+        }
+    }
+
+    fn is_useless_after(&self, error: &RedisError) -> bool {
+        let is_of_a_replica = matches!(
+            error.kind(),
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+        );
+        if self.is_cluster() {
+            // It looks after its nodes itself; what it can't mend is to know none of them any more, and to be gone.
+            error.kind() == ErrorKind::ClusterConnectionNotFound || error.is_connection_dropped()
+        } else {
+            is_of_a_replica || error.is_unrecoverable_error()
+        }
+    }
+
+    fn timed_out(&self, bucket: u8, generation: u64) {
+        self.counters.timeouts.fetch_add(1, Ordering::Relaxed);
+        let most = if self.is_cluster() { TIMEOUTS_OF_A_BUCKET } else { TIMEOUTS_OF_A_NODE };
+        let before = self.timeouts(bucket).fetch_add(1, Ordering::Relaxed);
+        if before + 1 >= most {
+            self.timeouts(bucket).store(0, Ordering::Relaxed);
+            self.replace(generation);
+        }
+    }
+
+    /// Has the connection of this generation replaced, unless it was already.
+    fn replace(&self, useless: u64) {
+        let is_cluster = self.is_cluster();
+        self.link.send_if_modified(|link| match link {
+            Link::Up { generation, suspect, .. } if *generation == useless && !*suspect => {
+                if is_cluster {
+                    *suspect = true;
+                } else {
+                    *link = Link::Connecting;
+                }
+                true
+            }
+            _ => false,
+        });
+    }
+}
+
+impl Link {
+    /// What a caller gets; `None` if it has to wait.
+    fn settled(&self) -> Option<Result<(Connection, u64), StoreError>> {
+        match self {
+            Self::Up { connection, generation, .. } => Some(Ok((connection.clone(), *generation))),
+            Self::Connecting => None,
+            Self::Down(error) => Some(Err(error.clone())),
+            Self::Closed => Some(Err(closed())),
+        }
+    }
+
+    const fn is_to_be_dialled(&self) -> bool {
+        matches!(self, Self::Connecting | Self::Down(_) | Self::Up { suspect: true, .. })
+    }
+}
+
+/// Makes a new connection whenever one is wanted.
+async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters: Arc<Counters>) {
+    let mut changes = link.subscribe();
+    let mut generation = 0;
+    let mut failures = 0;
+    // The sender is ours too: it is never gone.
+    while changes.wait_for(Link::is_to_be_dialled).await.is_ok() {
+        match timeout(DIAL, dialer.dial()).await {
+            Ok(Ok(connection)) => {
+                if generation > 0 {
+                    counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                    tracing::info!("the connection to Redis was made anew");
+                }
+                generation += 1;
+                failures = 0;
+                link.send_replace(Link::Up { connection, generation, suspect: false });
+                if dialer.is_cluster() {
+                    sleep(CLUSTER_PAUSE).await;
+                }
+            }
+            failed => {
+                let error = failed.map_or_else(
+                    |_| timed_out(),
+                    |dialled| dialled.err().as_ref().map_or_else(timed_out, store_error),
+                );
+                tracing::warn!(%error, "Redis can't be connected to");
+                link.send_if_modified(|link| {
+                    let is_without = !matches!(link, Link::Up { .. } | Link::Closed);
+                    if is_without {
+                        *link = Link::Down(error);
+                    }
+                    is_without
+                });
+                failures += 1;
+                sleep(pause(failures)).await;
+            }
+        }
+    }
+}
+
+/// Exponential, with full jitter.
+fn pause(failures: u32) -> Duration {
+    let most = (SHORTEST_PAUSE << failures.min(8)).min(LONGEST_PAUSE);
+    let mut dice = [0; 8];
+    // Without dice, the longest pause.
+    let random = OsRandom.fill(&mut dice).map_or(most, |()| u64::from_le_bytes(dice) % (most + 1));
+    Duration::from_millis(random.max(SHORTEST_PAUSE))
+}
+
+/// A script that servers keep by its hash.
+pub(super) struct Script {
+    text: &'static str,
+    hash: String,
+}
+
+impl Script {
+    pub(super) fn new(text: &'static str) -> Self {
+        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    fn by_hash(&self, key: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        call("EVALSHA", &self.hash, key, arguments)
+    }
+
+    fn by_text(&self, key: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        call("EVAL", self.text, key, arguments)
+    }
+}
+
+fn call(command: &str, script: &str, key: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+    let mut command = redis::cmd(command);
+    command.arg(script).arg(1).arg(key);
+    arguments(&mut command);
+    command
+}
+
+/// An answer as what it should be. A server may also answer with an error that the client library leaves inside the value.
+pub(super) fn read<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+    let value = value.extract_error().map_err(|error| store_error(&error))?;
+    T::from_redis_value(value).map_err(|_| StoreError::Malformed)
+}
+
+/// What a store says of an error of Redis, whose messages name no keys.
+pub(super) fn store_error(error: &RedisError) -> StoreError {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed
+        | ErrorKind::InvalidClientConfig
+        | ErrorKind::RESP3NotSupported
+        | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot) => {
+            StoreError::misconfigured(format!("Redis: {error}"))
+        }
+        ErrorKind::UnexpectedReturnType => StoreError::Malformed,
+        ErrorKind::Extension => match error.code() {
+            Some("NOAUTH" | "WRONGPASS") => StoreError::misconfigured(format!("Redis: {error}")),
+            Some("WRONGTYPE") => StoreError::Malformed,
+            _ => StoreError::unavailable(format!("Redis: {error}")),
+        },
+        _ if error.is_timeout() => timed_out(),
+        _ => StoreError::unavailable(format!("Redis: {error}")),
+    }
+}
+
+fn timed_out() -> StoreError {
+    StoreError::unavailable("Redis did not answer in time; whether it did what it was told is unknown")
+}
+
+fn closed() -> StoreError {
+    StoreError::unavailable("the connection to Redis was shut down")
+}

@@ -1,0 +1,111 @@
+//! The names under which things are kept in Redis.
+//!
+//! | name | type | what |
+//! |---|---|---|
+//! | `session:{3f}:s:<key>` | string | a record: [`value`](super::value) |
+//! | `session:{a1}:u:<tag>` | sorted set | the sessions of a subject, by when they end |
+//! | `session:{a1}:e:<tag>` | string | the epoch of a subject, in decimal |
+//! | `session:{3f}:l:<key>` | string | who may save a contended session next |
+//! | `session:changes`, in a cluster `session:{3f}:changes` | channel | what was written |
+//!
+//! What is in braces is the first byte of the key or tag: the *bucket*. Redis Cluster places a name by it, so that all that a script touches is on one
+//! node, and so that a bucket's changes are published where its records are.
+
+use session_core::{Key, SubjectTag};
+
+/// Makes and reads names.
+pub(super) struct Keys {
+    prefix: Box<str>,
+}
+
+impl Keys {
+    /// `None` if the prefix holds a brace, which would move everything to one node.
+    pub(super) fn new(prefix: &str) -> Option<Self> {
+        (!prefix.contains(['{', '}'])).then(|| Self { prefix: prefix.into() })
+    }
+
+    pub(super) fn record(&self, key: &Key) -> String {
+        self.name(bucket(key), &format_args!("s:{key}"))
+    }
+
+    pub(super) fn lease(&self, key: &Key) -> String {
+        self.name(bucket(key), &format_args!("l:{key}"))
+    }
+
+    pub(super) fn index(&self, subject: &SubjectTag) -> String {
+        self.name(subject.as_bytes()[0], &format_args!("u:{subject}"))
+    }
+
+    pub(super) fn epoch(&self, subject: &SubjectTag) -> String {
+        self.name(subject.as_bytes()[0], &format_args!("e:{subject}"))
+    }
+
+    /// The channel of everything.
+    pub(super) fn channel(&self) -> String {
+        format!("{}:changes", self.prefix)
+    }
+
+    /// The sharded channel of a bucket.
+    pub(super) fn channel_of(&self, bucket: u8) -> String {
+        self.name(bucket, &"changes")
+    }
+
+    /// A glob pattern that the names of all records match.
+    pub(super) fn records(&self) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 10);
+        for letter in self.prefix.chars() {
+            if matches!(letter, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+                pattern.push('\\');
+            }
+            pattern.push(letter);
+        }
+        pattern + ":{??}:s:*"
+    }
+
+    /// The key of a record's name; `None` if it isn't one: the pattern also matches what other programs may have put there.
+    pub(super) fn parse(&self, name: &[u8]) -> Option<Key> {
+        let name = core::str::from_utf8(name).ok()?;
+        let (_, text) = name.rsplit_once(":s:")?;
+        let key = text.parse().ok()?;
+        (self.record(&key) == name).then_some(key)
+    }
+
+    fn name(&self, bucket: u8, rest: &dyn core::fmt::Display) -> String {
+        format!("{}:{{{bucket:02x}}}:{rest}", self.prefix)
+    }
+}
+
+/// The bucket of a record.
+pub(super) const fn bucket(key: &Key) -> u8 {
+    key.as_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_records_name_is_read_back_and_nothing_else_is() {
+        let keys = Keys::new("session").expect("a prefix");
+        let key = Key::from_bytes([0x3f; 16]);
+        let name = keys.record(&key);
+        assert_eq!(name, "session:{3f}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw");
+        assert_eq!(keys.parse(name.as_bytes()), Some(key));
+        for foreign in [
+            "session:{3e}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw",
+            "other:{3f}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw",
+            "session:{3f}:u:Pz8_Pz8_Pz8_Pz8_Pz8_Pw",
+            "session:{3f}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw=",
+            "session:{3f}:s:cart",
+            "session:0b8a",
+        ] {
+            assert_eq!(keys.parse(foreign.as_bytes()), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_no_pattern_and_no_hash_tag() {
+        assert!(Keys::new("{app}").is_none());
+        assert_eq!(Keys::new("a*[1]").expect("a prefix").records(), r"a\*\[1\]:{??}:s:*");
+    }
+}

@@ -1,0 +1,363 @@
+//! Sessions in Redis or Valkey, shared by any number of processes: one server, Sentinel, or Redis Cluster.
+
+mod builder;
+mod connection;
+mod dial;
+mod keys;
+mod query;
+mod url;
+mod value;
+
+use core::{num::NonZeroU32, time::Duration};
+use std::sync::Arc;
+
+pub use builder::RedisStoreBuilder;
+use connection::{Connections, Script};
+use keys::{Keys, bucket};
+use redis::{Cmd, FromRedisValue};
+use session_core::{Key, SubjectTag, Timestamp, Version};
+
+use super::{Found, Lookup, Record, Saved, Store, StoreError};
+use crate::clock::Clock;
+
+/// A store in Redis (6.2 or newer) or Valkey.
+///
+/// Every operation is one script or one command on the primary, so it is atomic, and one round trip; saves compare versions, so they never create,
+/// and never overwrite what they have not seen. Clones share the connections.
+///
+/// # What Redis promises
+/// On one primary, everything the contract of [`Store`] says. Replication to others is asynchronous: a failover may undo what the last moments
+/// wrote, ended sessions included. [`RedisStoreBuilder::replicas`] makes deletions and revocations wait until replicas have them.
+///
+/// # URLs
+/// | | |
+/// |---|---|
+/// | one server | `redis://[user:password@]host[:6379][/database]` |
+/// | with TLS | `rediss://…` |
+/// | by a socket | `redis+unix:///path[?db=1&user=…&pass=…]` |
+/// | Sentinel | `redis+sentinel://[user:password@]host[:26379],host/service[/database]` (user and password are the primary's) |
+/// | Cluster | `redis+cluster://[user:password@]host[:6379],host` |
+///
+/// `rediss+sentinel` and `rediss+cluster` are the same with TLS; `valkey` may stand for `redis`.
+///
+/// ```no_run
+/// use session_native::RedisStore;
+///
+/// # async fn example() -> Result<(), session_native::StoreError> {
+/// let url = std::env::var("REDIS_URL").unwrap_or("redis://localhost".into());
+/// let store = RedisStore::connect(&url).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connections: Connections,
+    /// For commands that have to wait for replicas, and would hold up all others.
+    patient: Option<(Connections, Replicas)>,
+    keys: Keys,
+    scripts: Scripts,
+    clock: Arc<dyn Clock>,
+    publish: &'static str,
+    per_subject: u32,
+}
+
+/// Counters of the connections of a [`RedisStore`] since it was made.
+///
+/// ```
+/// assert_eq!(session_native::store::RedisStats::default().reconnects, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisStats {
+    /// Connections in use.
+    pub connections: usize,
+    /// Those that are up now.
+    pub connected: usize,
+    /// How often one was made anew.
+    pub reconnects: u64,
+    /// Commands that weren't answered in time.
+    pub timeouts: u64,
+    /// Commands that failed, timeouts included.
+    pub failures: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Replicas {
+    count: NonZeroU32,
+    within: Duration,
+}
+
+struct Scripts {
+    create: Script,
+    save: Script,
+    delete: Script,
+    touch: Script,
+    file: Script,
+    revoke: Script,
+    lease: Script,
+    release: Script,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            create: Script::new(include_str!("scripts/create.lua")),
+            save: Script::new(include_str!("scripts/save.lua")),
+            delete: Script::new(include_str!("scripts/delete.lua")),
+            touch: Script::new(include_str!("scripts/touch.lua")),
+            file: Script::new(include_str!("scripts/file.lua")),
+            revoke: Script::new(include_str!("scripts/revoke.lua")),
+            lease: Script::new(include_str!("scripts/lease.lua")),
+            release: Script::new(include_str!("scripts/release.lua")),
+        }
+    }
+}
+
+/// What is published of a write: so a cache elsewhere learns of it.
+mod message {
+    use session_core::{Key, SubjectTag, Version};
+
+    fn message(kind: u8, tag: &[u8; 16], version: [u8; 16]) -> [u8; 33] {
+        let mut message = [0; 33];
+        message[0] = kind;
+        message[1..17].copy_from_slice(tag);
+        message[17..].copy_from_slice(&version);
+        message
+    }
+
+    pub(super) fn saved(key: &Key, version: Version) -> [u8; 33] {
+        message(b's', key.as_bytes(), version.to_bytes())
+    }
+
+    pub(super) fn deleted(key: &Key) -> [u8; 33] {
+        message(b'd', key.as_bytes(), [0; 16])
+    }
+
+    pub(super) fn cleared() -> [u8; 33] {
+        message(b'c', &[0; 16], [0; 16])
+    }
+
+    /// The script appends the epoch.
+    pub(super) fn start_of_revoked(subject: &SubjectTag) -> [u8; 17] {
+        let mut start = [b'e'; 17];
+        start[1..].copy_from_slice(subject.as_bytes());
+        start
+    }
+}
+
+/// Beyond the longest life of a session ([`Expiry::LONGEST`](session_core::Expiry::LONGEST)): the epoch of a subject that was revoked is kept
+/// until no session of before can be alive.
+const EPOCH_LIFE: Duration = Duration::from_secs(401 * 86_400);
+/// An index outlives what it lists by this.
+const INDEX_GRACE: Duration = Duration::from_secs(60);
+
+impl RedisStore {
+    /// Connects to the servers that a URL names, with the default options.
+    ///
+    /// # Errors
+    /// As [`RedisStoreBuilder::connect`].
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Options.
+    pub fn builder(url: impl Into<String>) -> RedisStoreBuilder {
+        RedisStoreBuilder::new(url.into())
+    }
+
+    /// Whether every primary answers a PING.
+    pub async fn healthy(&self) -> bool {
+        // A cluster's client sends it to every primary.
+        self.inner.connections.query::<redis::Value>(0, &redis::cmd("PING")).await.is_ok()
+    }
+
+    /// Counters of the connections.
+    #[must_use]
+    pub fn stats(&self) -> RedisStats {
+        self.inner.connections.stats()
+    }
+
+    /// Closes the connections, for all clones: what is under way may still finish, and everything later is [`StoreError::Unavailable`]. Dropping the last clone does
+    /// the same.
+    pub fn shutdown(&self) {
+        self.inner.connections.close();
+        if let Some((patient, _)) = &self.inner.patient {
+            patient.close();
+        }
+    }
+
+    /// Adds what a script publishes: the command, the channel and the message.
+    fn publish(&self, command: &mut Cmd, bucket: u8, message: &[u8]) {
+        let publish = self.inner.publish;
+        command.arg(publish);
+        match publish {
+            "" => command.arg("").arg(""),
+            "PUBLISH" => command.arg(self.inner.keys.channel()).arg(message),
+            _ => command.arg(self.inner.keys.channel_of(bucket)).arg(message),
+        };
+    }
+
+    /// How many milliseconds are left; at least one: none would be an error of the command.
+    fn left(&self, until: Timestamp) -> u64 {
+        let left = until.since(self.inner.clock.now()).as_millis();
+        u64::try_from(left).unwrap_or(u64::MAX).clamp(1, MOST_MILLIS)
+    }
+
+    /// Runs a script whose effect should survive a failover.
+    async fn eval_replicated<T: FromRedisValue + Send>(
+        &self,
+        bucket: u8,
+        script: &Script,
+        key: &str,
+        arguments: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> Result<T, StoreError> {
+        let Some((connections, Replicas { count, within })) = &self.inner.patient else {
+            return self.inner.connections.eval(bucket, script, key, arguments).await;
+        };
+        let wanted = count.get();
+        let (done, replicas) =
+            connections.eval_and_wait(bucket, script, key, arguments, (wanted, *within)).await?;
+        if replicas < wanted {
+            return Err(StoreError::unavailable(format!(
+                "it is done on the primary, but only {replicas} of {wanted} replicas said in time that they have it"
+            )));
+        }
+        Ok(done)
+    }
+
+    /// Files a session under its subject, and ends those beyond the limit.
+    async fn file(&self, subject: &SubjectTag, key: &Key, expires_at: Timestamp) -> Result<(), StoreError> {
+        let Inner { connections, keys, scripts, clock, per_subject, .. } = &*self.inner;
+        let now = clock.now();
+        // Saves extend a session by less than a tenth of its idle timeout without filing it again.
+        let left = self.left(expires_at);
+        let listed =
+            left.saturating_add(left / 4).saturating_add(INDEX_GRACE.as_millis() as u64).min(MOST_MILLIS);
+        let surplus: Vec<Vec<u8>> = connections
+            .eval(subject.as_bytes()[0], &scripts.file, &keys.index(subject), |command| {
+                command
+                    .arg(key.as_bytes())
+                    .arg(now.as_millis().saturating_add(listed))
+                    .arg(now.as_millis())
+                    .arg(listed)
+                    .arg(*per_subject);
+            })
+            .await?;
+        for member in surplus {
+            if let Ok(key) = member.try_into().map(Key::from_bytes) {
+                self.delete(&key).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The longest time in milliseconds that is asked of Redis, whose scripts compute exactly up to 2^53: 140,000 years.
+const MOST_MILLIS: u64 = 1 << 52;
+
+impl Store for RedisStore {
+    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+        let Inner { connections, keys, scripts, .. } = &*self.inner;
+        let value = value::encode(record);
+        let created = connections
+            .eval(bucket(key), &scripts.create, &keys.record(key), |command| {
+                command.arg(&value[..]).arg(self.left(record.expires_at));
+            })
+            .await?;
+        // Filed after it is there, so that whoever finds it in the index, and has to end it, finds it.
+        if let (true, Some(subject)) = (created, &record.subject) {
+            self.file(subject, key, record.expires_at).await?;
+        }
+        Ok(created)
+    }
+
+    async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
+        let Inner { connections, keys, scripts, .. } = &*self.inner;
+        let (bucket, name) = (bucket(key), keys.record(key));
+        let (value, epoch): (Option<Vec<u8>>, Option<u64>) = match (lookup.touch, &lookup.subject) {
+            (None, None) => (connections.query(bucket, redis::cmd("GET").arg(&name)).await?, None),
+            (None, Some(subject)) => {
+                let both = [name, keys.epoch(subject)];
+                connections.query(bucket, redis::cmd("MGET").arg(&both)).await?
+            }
+            (Some(until), subject) => {
+                let touched = connections.eval(bucket, &scripts.touch, &name, |command| {
+                    command.arg(&value::expiry(until)).arg(self.left(until));
+                });
+                let epoch = async {
+                    match subject {
+                        Some(subject) => Some(self.epoch(subject).await).transpose(),
+                        None => Ok(None),
+                    }
+                };
+                futures_util::future::try_join(touched, epoch).await?
+            }
+        };
+        let Some(record) = value.map(value::decode).transpose()? else { return Ok(None) };
+        if let (Some(_), Some(subject)) = (lookup.touch, &record.subject) {
+            self.file(subject, key, record.expires_at).await?;
+        }
+        Ok(Some(Found::new(record, epoch.unwrap_or(0))))
+    }
+
+    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
+        let Inner { connections, keys, scripts, .. } = &*self.inner;
+        let (bucket, value) = (bucket(key), value::encode(record));
+        let message = message::saved(key, record.version);
+        let saved: redis::Value = connections
+            .eval(bucket, &scripts.save, &keys.record(key), |command| {
+                command.arg(&expected.to_bytes()).arg(&value[..]).arg(self.left(record.expires_at));
+                self.publish(command, bucket, &message);
+            })
+            .await?;
+        match saved {
+            redis::Value::Int(0) => Ok(Saved::Gone),
+            redis::Value::Int(done) => {
+                if let (2, Some(subject)) = (done, &record.subject) {
+                    self.file(subject, key, record.expires_at).await?;
+                }
+                Ok(Saved::Stored)
+            }
+            redis::Value::BulkString(theirs) => Ok(Saved::Conflict(value::decode(theirs)?)),
+            _ => Err(StoreError::Malformed),
+        }
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
+        let Inner { keys, scripts, .. } = &*self.inner;
+        let (bucket, message) = (bucket(key), message::deleted(key));
+        self.eval_replicated(bucket, &scripts.delete, &keys.record(key), |command| {
+            self.publish(command, bucket, &message);
+        })
+        .await
+    }
+
+    async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
+        let Inner { connections, keys, .. } = &*self.inner;
+        let epoch: Option<u64> =
+            connections.query(subject.as_bytes()[0], redis::cmd("GET").arg(keys.epoch(subject))).await?;
+        Ok(epoch.unwrap_or(0))
+    }
+
+    async fn lease(&self, key: &Key, holder: u64, ttl: Duration) -> Result<bool, StoreError> {
+        let Inner { connections, keys, scripts, .. } = &*self.inner;
+        connections
+            .eval(bucket(key), &scripts.lease, &keys.lease(key), |command| {
+                command.arg(holder).arg(ttl.as_millis().max(1) as u64);
+            })
+            .await
+    }
+
+    async fn release(&self, key: &Key, holder: u64) -> Result<(), StoreError> {
+        let Inner { connections, keys, scripts, .. } = &*self.inner;
+        connections
+            .eval(bucket(key), &scripts.release, &keys.lease(key), |command| {
+                command.arg(holder);
+            })
+            .await
+    }
+}

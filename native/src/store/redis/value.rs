@@ -1,0 +1,58 @@
+//! A record as Redis keeps it: version (16 bytes), expiry (8 bytes, big-endian milliseconds), subject (16 bytes, zeros for none), payload.
+//!
+//! The scripts read the version and the subject where they stand, and write the expiry in place when a session is touched.
+
+use bytes::{Buf as _, Bytes};
+use session_core::{SubjectTag, Timestamp, Version};
+
+use crate::store::{Record, StoreError};
+
+const HEAD: usize = 40;
+const NOBODY: [u8; 16] = [0; 16];
+
+pub(super) fn encode(record: &Record) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEAD + record.payload.len());
+    value.extend_from_slice(&record.version.to_bytes());
+    value.extend_from_slice(&expiry(record.expires_at));
+    value.extend_from_slice(record.subject.as_ref().map_or(&NOBODY, |subject| subject.as_bytes()));
+    value.extend_from_slice(&record.payload);
+    value
+}
+
+/// The expiry as it stands in a value.
+pub(super) const fn expiry(expires_at: Timestamp) -> [u8; 8] {
+    expires_at.as_millis().to_be_bytes()
+}
+
+/// The payload shares the value's memory.
+pub(super) fn decode(value: Vec<u8>) -> Result<Record, StoreError> {
+    let mut value = Bytes::from(value);
+    if value.len() < HEAD {
+        return Err(StoreError::Malformed);
+    }
+    let version = Version::from_bytes(value.get_u128().to_be_bytes());
+    let expires_at = Timestamp::from_millis(value.get_u64());
+    let subject = value.get_u128().to_be_bytes();
+    let subject = (subject != NOBODY).then(|| SubjectTag::from_bytes(subject));
+    Ok(Record::new(version, expires_at, value).of_subject(subject))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back() {
+        let version = Version { counter: 7, nonce: 9 };
+        let plain = Record::new(version, Timestamp::from_millis(1_000), "{}");
+        for record in [plain.clone(), plain.of_subject(Some(SubjectTag::new("42")))] {
+            assert_eq!(decode(encode(&record)), Ok(record));
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_is_no_record() {
+        assert_eq!(decode(vec![0; HEAD - 1]), Err(StoreError::Malformed));
+        assert!(decode(vec![0; HEAD]).is_ok());
+    }
+}
