@@ -148,9 +148,9 @@ fn counter(record: Option<Record>) -> Option<u64> {
     record.map(|record| record.version.counter)
 }
 
-/// Lets every task do what it can: no time that matters passes.
+/// Lets every task do what it can; a millisecond passes.
 async fn settle() {
-    tokio::time::sleep(Duration::from_micros(1)).await;
+    tokio::time::sleep(MILLISECOND).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -518,10 +518,11 @@ async fn what_a_refused_save_tells_is_kept() {
     let cluster = Cluster::new();
     let (a, b) = (cluster.node().await, cluster.node().await);
     a.store.create(&key(1), &cluster.record(1)).await.unwrap();
-    a.store.save(&key(1), &cluster.record(2), version(1)).await.unwrap();
+    let second = cluster.record(2);
+    a.store.save(&key(1), &second, version(1)).await.unwrap();
     settle().await;
     let refused = b.store.save(&key(1), &cluster.record(7), version(1)).await;
-    assert_eq!(refused, Ok(Saved::Conflict(cluster.record(2))));
+    assert_eq!(refused, Ok(Saved::Conflict(second)));
     assert!(b.has(&key(1)).await);
     a.store.delete(&key(1)).await.unwrap();
     assert_eq!(b.store.save(&key(1), &cluster.record(3), version(2)).await, Ok(Saved::Gone));

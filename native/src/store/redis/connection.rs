@@ -393,7 +393,7 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
 }
 
 /// Exponential, with full jitter.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let most = (SHORTEST_PAUSE << failures.min(8)).min(LONGEST_PAUSE);
     let mut dice = [0; 8];
     // Without dice, the longest pause.

@@ -3,6 +3,8 @@
 mod builder;
 mod connection;
 mod dial;
+#[cfg(feature = "cache")]
+mod feed;
 mod keys;
 mod query;
 mod url;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 
 pub use builder::RedisStoreBuilder;
 use connection::{Connections, Script};
+#[cfg(feature = "cache")]
+pub use feed::RedisFeed;
 use keys::{Keys, bucket};
 use redis::{Cmd, FromRedisValue};
 use session_core::{Key, SubjectTag, Timestamp, Version};
@@ -58,11 +62,23 @@ struct Inner {
     connections: Connections,
     /// For commands that have to wait for replicas, and would hold up all others.
     patient: Option<(Connections, Replicas)>,
-    keys: Keys,
+    keys: Arc<Keys>,
     scripts: Scripts,
     clock: Arc<dyn Clock>,
     publish: &'static str,
     per_subject: u32,
+    /// Where a feed is to listen.
+    #[cfg(feature = "cache")]
+    origin: Origin,
+}
+
+/// What connections are made of.
+#[cfg(feature = "cache")]
+#[derive(Clone)]
+struct Origin {
+    url: Arc<str>,
+    certificates: Option<redis::TlsCertificates>,
+    connect: Duration,
 }
 
 /// Counters of the connections of a [`RedisStore`] since it was made.
