@@ -194,6 +194,7 @@ impl<S> Publishing<S> {
 
 impl<S: Store> Store for Publishing<S> {
     const IN_PROCESS: bool = S::IN_PROCESS;
+    const NAME: &'static str = S::NAME;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let change = Change::Saved(EntryId::record(key), record.version);

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 use session_core::{Key, SubjectTag, Timestamp};
 
 use super::table::Tables;
-use crate::store::Lookup;
 
 /// A limit, kept by one caller at a time: two at once could each end what the other one spares.
 pub(super) struct Limit {
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
     use crate::{
         Store as _, Version,
-        store::{MemoryStore, Record},
+        store::{Lookup, MemoryStore, Record},
     };
 
     fn record(expires_in: u64) -> Record {

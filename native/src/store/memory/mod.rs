@@ -145,6 +145,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     const IN_PROCESS: bool = true;
+    const NAME: &'static str = "memory";
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let created = self.tables.create(key, record)?;
