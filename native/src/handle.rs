@@ -184,7 +184,9 @@ impl<T: SessionData> Slot<T> {
         freshness: Freshness,
     ) -> Result<SessionHandle<T>, Error> {
         self.session
-            .get_or_try_init(|| async { self.provider.load(cookie_headers, client, freshness).await.map(Mutex::new) })
+            .get_or_try_init(|| async {
+                self.provider.load(cookie_headers, client, freshness).await.map(Mutex::new)
+            })
             .await?;
         Ok(SessionHandle { slot: self })
     }

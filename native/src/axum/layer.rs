@@ -98,11 +98,7 @@ pub(super) struct Arrival<T> {
 
 impl<T> Clone for Arrival<T> {
     fn clone(&self) -> Self {
-        Self {
-            slot: Arc::clone(&self.slot),
-            proxies: Arc::clone(&self.proxies),
-            freshness: self.freshness,
-        }
+        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies), freshness: self.freshness }
     }
 }
 

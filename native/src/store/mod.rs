@@ -13,6 +13,8 @@ use core::{fmt, future::Future, time::Duration};
 
 pub use bytes::Bytes;
 pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
+#[cfg(all(feature = "redis", feature = "cache"))]
+pub use redis::RedisFeed;
 #[cfg(feature = "redis")]
 pub use redis::{RedisStats, RedisStore, RedisStoreBuilder};
 use session_core::{Key, SubjectTag, Timestamp, Version};

@@ -271,8 +271,10 @@ impl Model for World {
             }
             match node.writing {
                 None => {
-                    let mine = |number: &usize| self.writes[*number].0 == index && state.begun >> number & 1 == 0;
-                    steps.extend((0..self.writes.len()).filter(mine).map(|number| Step::Write(index, number)));
+                    let mine =
+                        |number: &usize| self.writes[*number].0 == index && state.begun >> number & 1 == 0;
+                    steps
+                        .extend((0..self.writes.len()).filter(mine).map(|number| Step::Write(index, number)));
                 }
                 Some(Writing { answer: None, .. }) => steps.push(Step::Commit(index)),
                 Some(Writing { answer: Some(_), .. }) => {
@@ -318,7 +320,8 @@ impl Model for World {
                 let Read { id, marker, answer } = node.reading[slot].take()?;
                 let found = answer?;
                 node.keep(marker, found, without);
-                let commit = |change: &Change| found.is_some_and(|version| *change == Change::Saved(id, version));
+                let commit =
+                    |change: &Change| found.is_some_and(|version| *change == Change::Saved(id, version));
                 node.tell(id, state.log.iter().position(commit).map_or(0, |index| index + 1));
             }
             Step::Write(index, number) => {

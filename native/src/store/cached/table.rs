@@ -315,7 +315,11 @@ impl Table {
 
     #[cfg(test)]
     pub(super) fn watched(&self) -> usize {
-        self.slots.iter().map(|slot| slot.lock()).map(|state| state.bucket.watched() + state.flights.len()).sum()
+        self.slots
+            .iter()
+            .map(|slot| slot.lock())
+            .map(|state| state.bucket.watched() + state.flights.len())
+            .sum()
     }
 }
 
@@ -353,7 +357,8 @@ impl Watching<'_> {
     /// The store answered with this record, or that there is none.
     pub(super) fn record(self, found: Option<&Record>) {
         // A copy: what the answer came in may be much larger than what is kept of it.
-        let copy = |record: &Record| Record { payload: Bytes::copy_from_slice(&record.payload), ..record.clone() };
+        let copy =
+            |record: &Record| Record { payload: Bytes::copy_from_slice(&record.payload), ..record.clone() };
         self.answered(found.map(|record| Value::Record(copy(record))));
     }
 

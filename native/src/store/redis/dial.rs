@@ -61,9 +61,9 @@ impl Dialer {
                     None => Client::open(server)?,
                 }))
             }
-            Servers::Sentinel { sentinels, service, primary } => {
-                Way::Sentinel(Box::new(Mutex::new(sentinel_client(&sentinels, service, &primary, certificates)?)))
-            }
+            Servers::Sentinel { sentinels, service, primary } => Way::Sentinel(Box::new(Mutex::new(
+                sentinel_client(&sentinels, service, &primary, certificates)?,
+            ))),
             Servers::Cluster(nodes) => {
                 nodes.iter().for_each(|node| prepare_tls(node.addr()));
                 let mut builder = ClusterClient::builder(nodes)

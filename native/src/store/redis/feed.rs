@@ -255,7 +255,8 @@ impl Ear {
             let since = self.links.now();
             let Err(why) = self.listen_once().await;
             tracing::warn!(%why, "the session cache hears nothing");
-            failures = if self.links.now().saturating_sub(since) > self.links.lease() { 1 } else { failures + 1 };
+            failures =
+                if self.links.now().saturating_sub(since) > self.links.lease() { 1 } else { failures + 1 };
             sleep(pause(failures)).await;
         }
     }
@@ -383,8 +384,14 @@ impl Ear {
     async fn life(&self, connection: &mut MultiplexedConnection, name: &str) -> Result<Vec<u8>, Deaf> {
         let mut random = [0; 16];
         OsRandom.fill(&mut random).map_err(|_| Deaf::Malformed)?;
-        let (_, life): (Value, Option<Vec<u8>>) =
-            redis::pipe().cmd("SET").arg(name).arg(&random).arg("NX").get(name).query_async(connection).await?;
+        let (_, life): (Value, Option<Vec<u8>>) = redis::pipe()
+            .cmd("SET")
+            .arg(name)
+            .arg(&random)
+            .arg("NX")
+            .get(name)
+            .query_async(connection)
+            .await?;
         life.ok_or(Deaf::OtherLife)
     }
 
@@ -452,8 +459,9 @@ impl<'a> ClusterNode<'a> {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if (first..=last).contains(&slot))
         };
-        let is_moving =
-            |moving: &&str| moving.strip_prefix('[').is_some_and(|rest| rest.starts_with(&format!("{slot}-")));
+        let is_moving = |moving: &&str| {
+            moving.strip_prefix('[').is_some_and(|rest| rest.starts_with(&format!("{slot}-")))
+        };
         self.slots.iter().any(is_in) && !self.slots.iter().any(is_moving)
     }
 
@@ -504,8 +512,7 @@ e7d1eec 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-5460 7000 [93-<-
         };
         let plain = ConnectionAddr::Tcp("elsewhere".into(), 1);
         assert_eq!(addresses(plain), ["127.0.0.1:30001", "127.0.0.1:30002"]);
-        let tls =
-            ConnectionAddr::TcpTls { host: "x".into(), port: 1, insecure: false, tls_params: None };
+        let tls = ConnectionAddr::TcpTls { host: "x".into(), port: 1, insecure: false, tls_params: None };
         assert_eq!(addresses(tls), ["127.0.0.1:30001", "b.example:30002"]);
     }
 }
