@@ -36,7 +36,8 @@
 //! records, and [`Resilient`] keeps one that fails from taking the application with it; [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
 //! re-exported here.
 //!
-//! Features: `axum` (on by default), `cli` (the `session` command).
+//! Features: `axum` (on by default), `redis` (`RedisStore`), `cache` (`store::cached`: a local cache before a store
+//! that several nodes share), `cli` (the `session` command).
 
 #![forbid(unsafe_code)]
 

@@ -34,6 +34,8 @@ mod message;
 #[cfg(test)]
 mod model;
 mod protocol;
+#[cfg(test)]
+mod race;
 mod stats;
 mod table;
 

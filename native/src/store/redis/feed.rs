@@ -12,10 +12,7 @@
 //! - in a cluster, which buckets it is responsible for: those whose slot is on the move belong to nobody until it has arrived.
 
 use core::{fmt, future::pending, time::Duration};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use redis::{
@@ -25,7 +22,7 @@ use redis::{
 use session_core::{OsRandom, Random as _};
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -115,9 +112,9 @@ impl Feed for RedisFeed {
 /// Listens to every primary of a cluster, those to come included.
 async fn listen_to_cluster(seeds: &[ConnectionInfo], ear: impl Fn(ConnectionInfo) -> Ear) {
     let mut listening = JoinSet::new();
-    let mut ears = HashMap::new();
+    let mut ears: Vec<(ConnectionAddr, AbortHandle)> = Vec::new();
     loop {
-        let known: Vec<ConnectionAddr> = ears.keys().cloned().collect();
+        let known: Vec<ConnectionAddr> = ears.iter().map(|(address, _)| address.clone()).collect();
         let template = &seeds[0];
         let seeds = seeds.iter().map(|seed| seed.addr().clone());
         let mut primaries = Vec::new();
@@ -132,7 +129,7 @@ async fn listen_to_cluster(seeds: &[ConnectionInfo], ear: impl Fn(ConnectionInfo
         }
         // Who doesn't know the cluster for a moment doesn't stop listening: each ear judges for itself.
         if !primaries.is_empty() {
-            ears.retain(|address, handle: &mut tokio::task::AbortHandle| {
+            ears.retain(|(address, handle)| {
                 let stays = primaries.contains(address);
                 if !stays {
                     handle.abort();
@@ -141,10 +138,10 @@ async fn listen_to_cluster(seeds: &[ConnectionInfo], ear: impl Fn(ConnectionInfo
             });
         }
         for address in primaries {
-            ears.entry(address.clone()).or_insert_with(|| {
-                let ear = ear(template.clone().set_addr(address));
-                listening.spawn(async move { ear.listen().await })
-            });
+            if ears.iter().all(|(known, _)| *known != address) {
+                let ear = ear(template.clone().set_addr(address.clone()));
+                ears.push((address, listening.spawn(async move { ear.listen().await })));
+            }
         }
         while listening.try_join_next().is_some() {}
         sleep(TOPOLOGY_EVERY).await;
@@ -280,7 +277,10 @@ impl Ear {
             let subscribed = buckets.iter().map(|bucket| {
                 let mut connection = connection.clone();
                 let channel = self.keys.channel_of(*bucket);
-                async move { connection.ssubscribe(channel).await }
+                async move {
+                    // One channel a command: two slots in one are refused.
+                    redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(&mut connection).await
+                }
             });
             try_join_all(subscribed).await?;
             Buckets { slots, held: buckets }
