@@ -26,13 +26,19 @@ struct Node {
 
 impl Node {
     async fn new(url: &str) -> Self {
-        Self::with_feed_at(url, url).await
+        let redis = RedisStore::connect(url).await.unwrap();
+        let feed = redis.feed().unwrap();
+        Self::of(redis, feed).await
     }
 
     /// Reads and writes along one way and listens along another.
     async fn with_feed_at(url: &str, feed: &str) -> Self {
         let feed = RedisStore::connect(feed).await.unwrap().feed().unwrap();
-        let store = CachedStore::builder(RedisStore::connect(url).await.unwrap(), feed).lease(LEASE).build();
+        Self::of(RedisStore::connect(url).await.unwrap(), feed).await
+    }
+
+    async fn of(redis: RedisStore, feed: RedisFeed) -> Self {
+        let store = CachedStore::builder(redis, feed).lease(LEASE).build();
         store.live().await;
         Self { store: Arc::new(store) }
     }
@@ -259,16 +265,19 @@ async fn a_failover_moves_the_feed() {
     let nodes = [Node::new(&url).await, Node::new(&url).await];
     nodes[0].create(&key(0)).await;
     nodes[1].warm(&key(0)).await;
-    let before = nodes[1].store.stats();
+    let before = nodes.each_ref().map(|node| node.store.stats().epoch_changes);
     let old = trio.primary().await;
     trio.fail_over().await;
     trio.primary_after(old).await;
-    until("the feed follows", async || {
-        let stats = nodes[1].store.stats();
-        stats.epoch_changes > before.epoch_changes && stats.lease_age.is_some()
-    })
-    .await;
-    until("the store follows", async || nodes[0].store.delete(&key(0)).await.is_ok()).await;
+    for (node, before) in nodes.iter().zip(before) {
+        until("feed and store follow", async || {
+            let stats = node.store.stats();
+            stats.epoch_changes > before && stats.lease_age.is_some()
+        })
+        .await;
+    }
+    nodes[1].warm(&key(0)).await;
+    assert_eq!(nodes[0].store.delete(&key(0)).await, Ok(true));
     nodes[1].must_lose(&key(0), Instant::now()).await;
     until("new sessions", async || nodes[0].store.create(&key(1), &record()).await == Ok(true)).await;
     nodes[1].warm(&key(1)).await;

@@ -179,7 +179,7 @@ impl RedisStoreBuilder {
         let mut inner = Inner {
             connections,
             patient,
-            keys: Arc::new(keys),
+            keys,
             scripts: Scripts::new(),
             clock: self.clock,
             publish,

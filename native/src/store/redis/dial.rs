@@ -87,16 +87,19 @@ impl Dialer {
         matches!(self.way, Way::Cluster(_))
     }
 
-    pub(super) async fn dial(&self) -> RedisResult<Connection> {
+    /// A connection, and to which server if the Sentinels chose it.
+    pub(super) async fn dial(&self) -> RedisResult<(Connection, Option<ConnectionAddr>)> {
+        let config = &self.config;
         Ok(match &self.way {
             Way::Single(client) => {
-                Connection::Node(client.get_multiplexed_async_connection_with_config(&self.config).await?)
+                (Connection::Node(client.get_multiplexed_async_connection_with_config(config).await?), None)
             }
-            Way::Sentinel(client) => {
-                let mut client = client.lock().await;
-                Connection::Node(client.get_async_connection_with_config(&self.config).await?)
+            Way::Sentinel(sentinels) => {
+                let client = sentinels.lock().await.async_get_client().await?;
+                let connection = client.get_multiplexed_async_connection_with_config(config).await?;
+                (Connection::Node(connection), Some(client.get_connection_info().addr().clone()))
             }
-            Way::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+            Way::Cluster(client) => (Connection::Cluster(client.get_async_connection().await?), None),
         })
     }
 }

@@ -27,10 +27,9 @@ use tokio::{
 };
 
 use super::{
-    Origin, RedisStore,
+    RedisStore,
     connection::{pause, read, store_error},
     dial::{prepare_tls, sentinel_client, tcp},
-    keys::Keys,
     url::Servers,
 };
 use crate::store::{
@@ -78,13 +77,8 @@ impl RedisStore {
 impl Feed for RedisFeed {
     async fn run(&self, links: Links) {
         let inner = &self.store.inner;
-        let ear = |node, is_cluster| Ear {
-            node,
-            is_cluster,
-            keys: Arc::clone(&inner.keys),
-            origin: inner.origin.clone(),
-            links: links.clone(),
-        };
+        let ear =
+            |node, is_cluster| Ear { node, is_cluster, store: self.store.clone(), links: links.clone() };
         match &self.servers {
             Servers::Single(server) => ear(Node::One((**server).clone()), false).listen().await,
             Servers::Sentinel { sentinels, service, primary } => {
@@ -159,8 +153,7 @@ enum Node {
 struct Ear {
     node: Node,
     is_cluster: bool,
-    keys: Arc<Keys>,
-    origin: Origin,
+    store: RedisStore,
     links: Links,
 }
 
@@ -276,7 +269,7 @@ impl Ear {
             let buckets = responsible(&nodes(&mut connection).await?, &slots);
             let subscribed = buckets.iter().map(|bucket| {
                 let mut connection = connection.clone();
-                let channel = self.keys.channel_of(*bucket);
+                let channel = self.store.inner.keys.channel_of(*bucket);
                 async move {
                     // One channel a command: two slots in one are refused.
                     redis::cmd("SSUBSCRIBE").arg(channel).query_async::<Value>(&mut connection).await
@@ -285,7 +278,7 @@ impl Ear {
             try_join_all(subscribed).await?;
             Buckets { slots, held: buckets }
         } else {
-            connection.subscribe(self.keys.channel()).await?;
+            connection.subscribe(self.store.inner.keys.channel()).await?;
             Buckets { slots: Vec::new(), held: (0..=u8::MAX).collect() }
         };
         let Some(first) = buckets.held.first() else {
@@ -293,8 +286,9 @@ impl Ear {
             sleep(TOPOLOGY_EVERY).await;
             return Err(Deaf::Moved);
         };
-        let life_name = self.keys.life(*first);
+        let life_name = self.store.inner.keys.life(*first);
         let life = self.life(&mut connection, &life_name).await?;
+        self.bring_store_to(&address).await?;
         // Subscribed for certain: every subscription was answered.
         *line.link() = Some(self.links.connect(buckets.held.iter().copied()));
 
@@ -316,7 +310,7 @@ impl Ear {
 
     fn config(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.origin.connect))
+            .set_connection_timeout(Some(self.store.inner.origin.connect))
             .set_response_timeout(Some(self.links.lease()))
     }
 
@@ -326,7 +320,7 @@ impl Ear {
                 prepare_tls(info.addr());
                 let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
                 let info = info.clone().set_redis_settings(settings).set_tcp_settings(tcp());
-                match &self.origin.certificates {
+                match &self.store.inner.origin.certificates {
                     Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
                     None => Client::open(info)?,
                 }
@@ -370,9 +364,23 @@ impl Ear {
         if is_responsible { Ok(()) } else { Err(Deaf::Moved) }
     }
 
-    /// Whether the Sentinels, as far as they can be asked, still name this server.
+    /// The store must read where the feed listens: what a deposed primary still answers would be kept, and no message would ever tell.
+    async fn bring_store_to(&self, address: &ConnectionAddr) -> Result<(), Deaf> {
+        if matches!(self.node, Node::One(_)) {
+            return Ok(());
+        }
+        let connections = &self.store.inner.connections;
+        let moved = timeout(self.links.lease(), connections.move_to(address)).await;
+        moved.map_err(|_| Deaf::Silent)??;
+        if connections.are_to(address) { Ok(()) } else { Err(Deaf::Moved) }
+    }
+
+    /// Whether the store is where the feed is, and the Sentinels, as far as they can be asked, still name this server.
     async fn is_still_named(&self, address: &ConnectionAddr) -> Result<(), Deaf> {
         let Node::Named(sentinels) = &self.node else { return Ok(()) };
+        if !self.store.inner.connections.are_to(address) {
+            return Err(Deaf::Moved);
+        }
         let named = async { sentinels.lock().await.async_get_client().await };
         match timeout(self.links.lease() / 3, named).await {
             Ok(Ok(client)) if client.get_connection_info().addr() != address => Err(Deaf::Moved),
@@ -399,7 +407,7 @@ impl Ear {
     async fn slots(&self, connection: &mut MultiplexedConnection) -> Result<Vec<u16>, Deaf> {
         let mut pipe = redis::pipe();
         for bucket in 0..=u8::MAX {
-            pipe.cmd("CLUSTER").arg("KEYSLOT").arg(self.keys.channel_of(bucket));
+            pipe.cmd("CLUSTER").arg("KEYSLOT").arg(self.store.inner.keys.channel_of(bucket));
         }
         Ok(pipe.query_async(connection).await?)
     }

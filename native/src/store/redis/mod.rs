@@ -62,7 +62,7 @@ struct Inner {
     connections: Connections,
     /// For commands that have to wait for replicas, and would hold up all others.
     patient: Option<(Connections, Replicas)>,
-    keys: Arc<Keys>,
+    keys: Keys,
     scripts: Scripts,
     clock: Arc<dyn Clock>,
     publish: &'static str,
@@ -74,7 +74,6 @@ struct Inner {
 
 /// What connections are made of.
 #[cfg(feature = "cache")]
-#[derive(Clone)]
 struct Origin {
     url: Arc<str>,
     certificates: Option<redis::TlsCertificates>,
