@@ -4,7 +4,10 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Instant, SystemTime},
+};
 
 use session_core::Timestamp;
 
@@ -18,6 +21,12 @@ use session_core::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// How long ago some fixed moment was; it never runs backwards, whatever is done to the time of day. Leases are measured by it.
+    fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
 }
 
 /// The operating system's clock.
@@ -69,5 +78,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     backend::{Backend, Cell as _},
     error::Error,
     sessions::Sessions,
+    store::Freshness,
 };
 
 /// The session of one request: an extractor, and a cheap clone.
@@ -192,9 +193,12 @@ impl<T: SessionData> Slot<T> {
         self: Arc<Self>,
         cookie_headers: &[&[u8]],
         client: &Client<'_>,
+        freshness: Freshness,
     ) -> Result<SessionHandle<T>, Error> {
         self.session
-            .get_or_try_init(|| async { self.provider.load(cookie_headers, client).await.map(Mutex::new) })
+            .get_or_try_init(|| async {
+                self.provider.load(cookie_headers, client, freshness).await.map(Mutex::new)
+            })
             .await?;
         Ok(SessionHandle { slot: self })
     }
@@ -227,6 +231,7 @@ pub(crate) trait Provider<T>: Send + Sync {
         &'a self,
         cookie_headers: &'a [&'a [u8]],
         client: &'a Client<'a>,
+        freshness: Freshness,
     ) -> BoxFuture<'a, Session<T>>;
     fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
     fn owed(&self, session: &Mutex<Session<T>>) -> Option<SetCookie>;
@@ -245,8 +250,9 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         &'a self,
         cookie_headers: &'a [&'a [u8]],
         client: &'a Client<'a>,
+        freshness: Freshness,
     ) -> BoxFuture<'a, Session<T>> {
-        Box::pin(self.load_from(cookie_headers.iter().copied(), client))
+        Box::pin(self.load_with(cookie_headers.iter().copied(), client, freshness))
     }
 
     fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {

@@ -37,7 +37,9 @@
 //! [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
 //! re-exported here.
 //!
-//! Features: `axum` (on by default), `actix`, `http` (header maps of the `http` crate, for [`web`]), `cli` (the `session` command).
+//! Features: `axum` (on by default), `actix`, `http` (header maps of the `http` crate, for [`web`]), `redis` (`RedisStore`), `cache`
+//! (`store::cached`: a local cache before a store that several nodes share), `crystal` and `iron` (sessions of other libraries go on as
+//! ours), `cli` (the `session` command).
 
 #![forbid(unsafe_code)]
 

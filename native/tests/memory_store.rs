@@ -131,7 +131,8 @@ async fn shards_under_load_from_two_threads_lose_nothing() {
                 let mut next = first.clone().of_subject(Some(subject));
                 next.version.counter = 2;
                 assert_eq!(store.save(&key, &next, first.version).await, Ok(Saved::Stored));
-                let lookup = Lookup { subject: Some(subject), touch: Some(first.expires_at) };
+                let lookup =
+                    Lookup { subject: Some(subject), touch: Some(first.expires_at), ..Lookup::default() };
                 assert_eq!(store.load(&key, lookup).await.unwrap().unwrap().record, next);
                 if number % 4 == 0 {
                     assert_eq!(store.delete(&key).await, Ok(true));

@@ -47,7 +47,8 @@ For example:
 #[derive(Parser)]
 #[command(name = "login", after_help = ROUTES)]
 struct Options {
-    /// Where sessions are kept: in this process's memory, sealed in the cookie itself, or (built with `--features redis`) in Redis.
+    /// Where sessions are kept: in this process's memory, sealed in the cookie itself, or (built with `--features redis,cache`) in
+    /// Redis, or there with a cache in every process.
     #[arg(long, value_enum, default_value_t = StoreKind::Memory)]
     store: StoreKind,
     /// Where Redis is.

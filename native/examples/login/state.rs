@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 #[cfg(feature = "redis")]
 use session_native::RedisStore;
+#[cfg(all(feature = "redis", feature = "cache"))]
+use session_native::store::{RedisFeed, cached::CachedStore};
 use session_native::{
     Config, CookieHeld, Error, Key, MemoryStore, SessionData, Sessions, Stored, Summary, axum::SessionLayer,
 };
@@ -40,6 +42,8 @@ pub(crate) enum StoreKind {
     Cookie,
     #[cfg(feature = "redis")]
     Redis,
+    #[cfg(all(feature = "redis", feature = "cache"))]
+    Cluster,
 }
 
 /// The sessions of this application, whichever way they are kept.
@@ -49,6 +53,8 @@ pub(crate) enum App {
     Cookie(Sessions<UserSession, CookieHeld>),
     #[cfg(feature = "redis")]
     Redis(Sessions<UserSession, Stored<RedisStore>>),
+    #[cfg(all(feature = "redis", feature = "cache"))]
+    Cluster(Sessions<UserSession, Stored<CachedStore<RedisStore, RedisFeed>>>),
 }
 
 /// The same for every place where sessions can be.
@@ -59,6 +65,8 @@ macro_rules! any {
             App::Cookie($sessions) => $does,
             #[cfg(feature = "redis")]
             App::Redis($sessions) => $does,
+            #[cfg(all(feature = "redis", feature = "cache"))]
+            App::Cluster($sessions) => $does,
         }
     };
 }
@@ -70,6 +78,8 @@ macro_rules! stored {
             App::Memory($sessions) => $does,
             #[cfg(feature = "redis")]
             App::Redis($sessions) => $does,
+            #[cfg(all(feature = "redis", feature = "cache"))]
+            App::Cluster($sessions) => $does,
             App::Cookie(_) => $other,
         }
     };
@@ -83,6 +93,12 @@ impl App {
             StoreKind::Cookie => Self::Cookie(Sessions::cookie(config)?),
             #[cfg(feature = "redis")]
             StoreKind::Redis => Self::Redis(Sessions::new(config, RedisStore::connect(redis_url).await?)?),
+            #[cfg(all(feature = "redis", feature = "cache"))]
+            StoreKind::Cluster => {
+                let redis = RedisStore::connect(redis_url).await?;
+                let feed = redis.feed()?;
+                Self::Cluster(Sessions::new(config, CachedStore::new(redis, feed))?)
+            }
         })
     }
 
@@ -100,6 +116,8 @@ impl App {
             Self::Cookie(_) => "the cookie itself, sealed",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "Redis; the cookie names one",
+            #[cfg(all(feature = "redis", feature = "cache"))]
+            Self::Cluster(_) => "Redis, and a cache in this process; the cookie names one",
         }
     }
 

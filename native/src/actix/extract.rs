@@ -10,6 +10,7 @@ use session_core::SessionData;
 use super::response;
 use crate::{
     handle::SessionHandle,
+    store::Freshness,
     web::{Arrival, SessionRejection},
 };
 
@@ -40,5 +41,6 @@ pub(super) async fn load<T: SessionData>(
     // The extensions are not borrowed while the store works.
     let arrival = request.extensions().get::<Arrival<T>>().cloned().ok_or(SessionRejection::NoLayer)?;
     let peer = request.peer_addr().map(|address| address.ip());
-    Ok(arrival.session(peer, request.headers()).await?)
+    let freshness = request.extensions().get::<Freshness>().copied();
+    Ok(arrival.session_with(peer, request.headers(), freshness).await?)
 }

@@ -12,6 +12,7 @@ use session_core::SessionData;
 use super::response;
 use crate::{
     handle::SessionHandle,
+    store::Freshness,
     web::{Arrival, SessionRejection},
 };
 
@@ -33,5 +34,6 @@ impl<T: SessionData, S: Sync> FromRequestParts<S> for SessionHandle<T> {
 pub(super) async fn load<T: SessionData>(parts: &Parts) -> Result<SessionHandle<T>, SessionRejection> {
     let arrival = parts.extensions.get::<Arrival<T>>().ok_or(SessionRejection::NoLayer)?;
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    Ok(arrival.session(peer, &parts.headers).await?)
+    let freshness = parts.extensions.get::<Freshness>().copied();
+    Ok(arrival.session_with(peer, &parts.headers, freshness).await?)
 }

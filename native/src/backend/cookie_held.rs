@@ -11,7 +11,7 @@ use session_core::{
 };
 
 use super::{Cell, Change, Refusal, Sealed, Written};
-use crate::{error::Error, sessions::Shared};
+use crate::{error::Error, sessions::Shared, store::Freshness};
 
 /// Sessions that the client keeps, sealed, in its cookie: no store, any number of servers, at most 4096 bytes.
 ///
@@ -131,7 +131,12 @@ impl Sealed for CookieHeld {
     const TOKEN: Kind = Kind::CookieHeld;
     const NAME: &'static str = "cookie";
 
-    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Refusal> {
+    async fn load<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        opened: Opened,
+        _: Freshness,
+    ) -> Result<Session<T>, Refusal> {
         let session = Session::from_cookie(opened).map_err(Error::from)?;
         let key = session.key();
         self.check(&session).map_err(|reason| {

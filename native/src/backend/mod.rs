@@ -31,7 +31,7 @@ mod sealed {
     use session_core::{Error as CoreError, Key, Kind, Opened, Plaintext, Session, SessionData, Timestamp};
 
     use super::{Cell, Refusal, Written};
-    use crate::{error::Error, sessions::Shared};
+    use crate::{error::Error, sessions::Shared, store::Freshness};
 
     /// What the two places do differently.
     pub trait Backend: Send + Sync + 'static {
@@ -46,6 +46,7 @@ mod sealed {
             &self,
             shared: &Shared<T>,
             opened: Opened,
+            freshness: Freshness,
         ) -> impl Future<Output = Result<Session<T>, Refusal>> + Send;
 
         /// Extends what is stored of a session that passed every check.

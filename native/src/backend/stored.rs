@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     observe::Observed,
     sessions::{Plain, Shared},
-    store::{Found, Lookup, Record, Saved, Store},
+    store::{Found, Freshness, Lookup, Record, Saved, Store},
 };
 
 /// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
@@ -48,10 +48,12 @@ impl<S: Store> Stored<S> {
         &self,
         shared: &Shared<T>,
         reference: &Reference,
+        freshness: Freshness,
     ) -> Result<Session<T>, Error> {
         let now = shared.now();
         let key = reference.key();
-        let lookup = Lookup { subject: reference.subject().map(SubjectTag::new), ..Lookup::default() };
+        let subject = reference.subject().map(SubjectTag::new);
+        let lookup = Lookup { subject, freshness, ..Lookup::default() };
         let found = self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
         let record = found.record;
         if now >= record.expires_at {
@@ -77,9 +79,14 @@ impl<S: Store> Sealed for Stored<S> {
     const TOKEN: Kind = Kind::Reference;
     const NAME: &'static str = S::NAME;
 
-    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Refusal> {
+    async fn load<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        opened: Opened,
+        freshness: Freshness,
+    ) -> Result<Session<T>, Refusal> {
         let reference = Reference::from_token(opened).map_err(Error::from)?;
-        self.load_referenced(shared, &reference).await.map_err(Refusal::of(Some(reference.key())))
+        self.load_referenced(shared, &reference, freshness).await.map_err(Refusal::of(Some(reference.key())))
     }
 
     /// A round trip of its own, once in a tenth of the idle timeout: a token that is refused must not keep a session alive.
@@ -146,7 +153,9 @@ impl<S: Store> Sealed for Stored<S> {
     async fn confirm<T: SessionData>(&self, session: &impl Cell<T>) -> Result<(), Error> {
         let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
         let Some(key) = key else { return Ok(()) };
-        let found = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await?;
+        // A cache could vouch for a session that was ended a moment ago, and a new token would outlive it.
+        let lookup = Lookup { subject, freshness: Freshness::Linearizable, ..Lookup::default() };
+        let found = self.store.load(&key, lookup).await?;
         let Some(Found { record, epoch, .. }) = found else { return Err(Error::Ended(Rejection::Revoked)) };
         if session.with(|session| session.epoch().unwrap_or(0)) < epoch {
             return Err(Error::Ended(Rejection::Revoked));

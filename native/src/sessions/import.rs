@@ -13,6 +13,7 @@ use crate::{
     event::EventKind,
     import::{Import, ImportError},
     observe::count_error,
+    store::Freshness,
 };
 
 /// A second round finds what the first one lost to.
@@ -98,7 +99,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         client: &Client<'_>,
     ) -> Result<Option<Session<T>>, Refusal> {
         let Some(token) = import.recall(identity).await? else { return Ok(None) };
-        let mut session = self.load_token(&token, client).await?;
+        let mut session = self.load_token(&token, client, Freshness::Linearizable).await?;
         session.renew_token();
         Ok(Some(session))
     }

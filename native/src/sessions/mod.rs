@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     event::{Event, EventKind, Listeners},
     observe::{Observed, Timings, count_error},
-    store::{Query, Record, Store},
+    store::{Freshness, Query, Record, Store},
 };
 
 /// The payload of a record; wiped when dropped.
@@ -210,21 +210,36 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
         client: &Client<'_>,
     ) -> Result<Session<T>, Error> {
+        self.load_with(cookie_headers, client, Freshness::default()).await
+    }
+
+    /// As [`Sessions::load_from`], and says how old the answer of a cache may be: before something that can't be undone, ask for
+    /// [`Freshness::Linearizable`]. It makes no difference where there is no cache.
+    ///
+    /// # Errors
+    /// As [`Sessions::load`].
+    pub async fn load_with<'h>(
+        &self,
+        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        client: &Client<'_>,
+        freshness: Freshness,
+    ) -> Result<Session<T>, Error> {
         #[cfg(feature = "import")]
         if !self.inner.shared.imports.is_empty() {
             let headers: Vec<_> = cookie_headers.into_iter().collect();
             return match self.imported(&headers, client).await? {
                 Some(session) => Ok(session),
-                None => self.load_own(headers, client).await,
+                None => self.load_own(headers, client, freshness).await,
             };
         }
-        self.load_own(cookie_headers, client).await
+        self.load_own(cookie_headers, client, freshness).await
     }
 
     async fn load_own<'h>(
         &self,
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
         client: &Client<'_>,
+        freshness: Freshness,
     ) -> Result<Session<T>, Error> {
         let shared = &self.inner.shared;
         let name = &shared.config.cookie.name;
@@ -233,7 +248,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
             let begun = Instant::now();
             let span = tracing::debug_span!("session.load", store = B::NAME);
-            match self.load_token(token, client).instrument(span).await {
+            match self.load_token(token, client, freshness).instrument(span).await {
                 Ok(session) => {
                     shared.timings.load.record(begun.elapsed());
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
@@ -265,14 +280,19 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         Ok(session)
     }
 
-    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Refusal> {
+    async fn load_token(
+        &self,
+        token: &[u8],
+        client: &Client<'_>,
+        freshness: Freshness,
+    ) -> Result<Session<T>, Refusal> {
         let shared = &self.inner.shared;
         let opened = shared
             .codec
             .open(token, shared.now())
             .map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
         let sealed_with = opened.key_id();
-        let mut session = self.inner.backend.load(shared, opened).await?;
+        let mut session = self.inner.backend.load(shared, opened, freshness).await?;
         self.bind(&mut session, client).map_err(Refusal::of(session.key()))?;
         let expiry = &shared.config.expiry;
         if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {

@@ -3,6 +3,8 @@
 //! A store moves bytes; types, tokens and merging live above it. To write one, implement [`Store`] (and [`Query`] for listings and
 //! "sign out everywhere"), and run the suite of the crate `session-conformance` over it.
 
+#[cfg(feature = "cache")]
+pub mod cached;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -11,6 +13,8 @@ use core::{fmt, future::Future, time::Duration};
 
 pub use bytes::Bytes;
 pub use memory::{MemoryStats, MemoryStore, MemoryStoreBuilder};
+#[cfg(all(feature = "redis", feature = "cache"))]
+pub use redis::RedisFeed;
 #[cfg(feature = "redis")]
 pub use redis::{RedisStats, RedisStore, RedisStoreBuilder};
 use session_core::{Key, SubjectTag, Timestamp, Version};
@@ -72,6 +76,27 @@ pub struct Lookup {
     pub touch: Option<Timestamp>,
     /// Reads the epoch of this subject too.
     pub subject: Option<SubjectTag>,
+    /// How old the answer may be. A store without a cache is always up to date.
+    pub freshness: Freshness,
+}
+
+/// How old an answer may be that a cache gives. Where there is no cache, every answer is up to date.
+///
+/// ```
+/// use session_native::store::Freshness;
+///
+/// assert_eq!(Freshness::default(), Freshness::Cached);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// As old as the cache's lease allows: three seconds by default while a network is failing, one round trip otherwise.
+    #[default]
+    Cached,
+    /// No older than this, nor than the lease.
+    AtMost(Duration),
+    /// Up to date: asks the store.
+    Linearizable,
 }
 
 /// What a load found.

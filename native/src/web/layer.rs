@@ -12,6 +12,7 @@ use crate::{
     error::Error,
     handle::{Provider, SessionHandle, Slot},
     sessions::Sessions,
+    store::Freshness,
 };
 
 /// Gives every request a session, and commits it before the response's headers leave.
@@ -21,12 +22,13 @@ use crate::{
 pub struct SessionLayer<T> {
     provider: Arc<dyn Provider<T>>,
     proxies: Arc<TrustedProxies>,
+    freshness: Freshness,
 }
 
 impl<T: SessionData> SessionLayer<T> {
     /// With the sessions of a provider.
     pub fn new<B: Backend>(sessions: Sessions<T, B>) -> Self {
-        Self { provider: Arc::new(sessions), proxies: Arc::default() }
+        Self { provider: Arc::new(sessions), proxies: Arc::default(), freshness: Freshness::default() }
     }
 
     /// Believes what these proxies say about the client's address; by default nobody is believed.
@@ -36,17 +38,49 @@ impl<T: SessionData> SessionLayer<T> {
         self
     }
 
+    /// How old the answer of a cache may be; [`Freshness::Cached`] by default. With axum and actix-web a single route overrides it with an
+    /// extension of the request:
+    ///
+    #[cfg_attr(feature = "axum", doc = "```")]
+    #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+    /// use axum::{Extension, Router, routing::{get, post}};
+    /// use session_native::{
+    ///     Config, MemoryStore, OsRandom, Secret, SessionHandle, Sessions, axum::SessionLayer, store::Freshness,
+    /// };
+    ///
+    /// async fn show(session: SessionHandle<()>) {}
+    /// async fn pay(session: SessionHandle<()>) {}
+    ///
+    /// # let sessions = Sessions::<(), _>::new(Config::testing(Secret::generate(&OsRandom)?), MemoryStore::new())?;
+    /// let app: Router = Router::new()
+    ///     .route("/cart", get(show))
+    ///     .route("/pay", post(pay).layer(Extension(Freshness::Linearizable)))
+    ///     .layer(SessionLayer::new(sessions));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The first to ask for the session decides: a guard around the route that asks before the extension is there loads it for all.
+    #[must_use]
+    pub const fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
     /// A request has arrived. Costs an allocation, and nothing more until a handler wants the session.
     #[must_use]
     pub fn arrive(&self) -> Arrival<T> {
         let slot = Slot::new(Arc::clone(&self.provider));
-        Arrival { slot: Arc::new(slot), proxies: Arc::clone(&self.proxies) }
+        Arrival { slot: Arc::new(slot), proxies: Arc::clone(&self.proxies), freshness: self.freshness }
     }
 }
 
 impl<T> Clone for SessionLayer<T> {
     fn clone(&self) -> Self {
-        Self { provider: Arc::clone(&self.provider), proxies: Arc::clone(&self.proxies) }
+        Self {
+            provider: Arc::clone(&self.provider),
+            proxies: Arc::clone(&self.proxies),
+            freshness: self.freshness,
+        }
     }
 }
 
@@ -76,6 +110,7 @@ impl<T> Clone for SessionLayer<T> {
 pub struct Arrival<T> {
     slot: Arc<Slot<T>>,
     proxies: Arc<TrustedProxies>,
+    freshness: Freshness,
 }
 
 impl<T: SessionData> Arrival<T> {
@@ -88,6 +123,19 @@ impl<T: SessionData> Arrival<T> {
         peer: Option<IpAddr>,
         headers: &impl Headers,
     ) -> Result<SessionHandle<T>, Error> {
+        self.session_with(peer, headers, None).await
+    }
+
+    /// As [`Arrival::session`], for a route that says how old the answer of a cache may be.
+    ///
+    /// # Errors
+    /// As [`Arrival::session`].
+    pub async fn session_with(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &impl Headers,
+        freshness: Option<Freshness>,
+    ) -> Result<SessionHandle<T>, Error> {
         let cookies: Vec<&[u8]> = headers.values("cookie").collect();
         let forwarded_for: Vec<&str> = headers
             .values("x-forwarded-for")
@@ -97,7 +145,7 @@ impl<T: SessionData> Arrival<T> {
             ip: self.proxies.client_ip(peer, forwarded_for),
             user_agent: headers.values("user-agent").next(),
         };
-        Arc::clone(&self.slot).load(&cookies, &client).await
+        Arc::clone(&self.slot).load(&cookies, &client, freshness.unwrap_or(self.freshness)).await
     }
 
     /// Whether a handler asked for the session. If not, the response needs nothing: neither a commit nor header fields.
@@ -127,6 +175,6 @@ impl<T: SessionData> Arrival<T> {
 
 impl<T> Clone for Arrival<T> {
     fn clone(&self) -> Self {
-        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies) }
+        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies), freshness: self.freshness }
     }
 }

@@ -46,7 +46,7 @@ pub async fn an_unknown_key_is_not_found<H: Harness>(harness: H) {
 /// An id that a client made up stays unknown.
 pub async fn loading_and_touching_an_unknown_key_create_nothing<H: Harness>(harness: H) {
     let key = key();
-    let lookup = Lookup { touch: Some(harness.now() + LONG), subject: Some(subject()) };
+    let lookup = Lookup { touch: Some(harness.now() + LONG), subject: Some(subject()), ..Lookup::default() };
     assert!(load_with(&harness, &key, lookup).await.is_none());
     assert_eq!(load(&harness, &key).await, None);
     assert_eq!(harness.store().delete(&key).await, Ok(false));

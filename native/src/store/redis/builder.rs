@@ -163,6 +163,12 @@ impl RedisStoreBuilder {
             }
             None => None,
         };
+        #[cfg(feature = "cache")]
+        let origin = super::Origin {
+            url: self.url.into(),
+            certificates: certificates.clone(),
+            connect: self.timeouts.connect,
+        };
         let dialer = Arc::new(Dialer::new(servers, certificates, self.timeouts)?);
         let connections = Connections::open(dialer, self.connections, self.timeouts).await?;
         let publish = match (self.publish, connections.is_cluster()) {
@@ -178,6 +184,8 @@ impl RedisStoreBuilder {
             clock: self.clock,
             publish,
             per_subject: self.per_subject,
+            #[cfg(feature = "cache")]
+            origin,
         };
         let server = Server::ask(&inner.connections).await?;
         server.check(inner.connections.is_cluster())?;

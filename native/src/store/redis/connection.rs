@@ -12,7 +12,8 @@ use core::{
 use std::sync::Arc;
 
 use redis::{
-    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value,
+    Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult,
+    ServerErrorKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
     cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
@@ -105,7 +106,7 @@ struct Counters {
 
 enum Link {
     /// There is a connection. A suspect one is used until there is a better one.
-    Up { connection: Connection, generation: u64, suspect: bool },
+    Up { connection: Connection, server: Option<ConnectionAddr>, generation: u64, suspect: bool },
     /// There was one a moment ago, or there is about to be the first: callers wait.
     Connecting,
     /// Connecting failed, and is tried again: callers don't wait.
@@ -237,6 +238,28 @@ impl Connections {
         stats
     }
 
+    /// Whether every connection is to this server, as the Sentinels named it.
+    #[cfg(feature = "cache")]
+    pub(super) fn are_to(&self, address: &ConnectionAddr) -> bool {
+        self.lanes.iter().all(|lane| lane.link.borrow().is_to(address))
+    }
+
+    /// Has every connection replaced that is to another server than this one.
+    #[cfg(feature = "cache")]
+    pub(super) async fn move_to(&self, address: &ConnectionAddr) -> Result<(), StoreError> {
+        for lane in &self.lanes {
+            lane.link.send_if_modified(|link| {
+                let is_elsewhere = matches!(link, Link::Up { .. }) && !link.is_to(address);
+                if is_elsewhere {
+                    *link = Link::Connecting;
+                }
+                is_elsewhere
+            });
+            lane.connection().await?;
+        }
+        Ok(())
+    }
+
     /// Closes every connection; what is under way may still finish.
     pub(super) fn close(&self) {
         for lane in &self.lanes {
@@ -351,6 +374,11 @@ impl Link {
         }
     }
 
+    #[cfg(feature = "cache")]
+    fn is_to(&self, address: &ConnectionAddr) -> bool {
+        matches!(self, Self::Up { server: Some(server), .. } if server == address)
+    }
+
     const fn is_to_be_dialled(&self) -> bool {
         matches!(self, Self::Connecting | Self::Down(_) | Self::Up { suspect: true, .. })
     }
@@ -368,14 +396,14 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
             Err(_) => Err(timed_out(DIAL)),
         };
         match dialled {
-            Ok(connection) => {
+            Ok((connection, server)) => {
                 if generation > 0 {
                     counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     tracing::info!("the connection to Redis was made anew");
                 }
                 generation += 1;
                 failures = 0;
-                link.send_replace(Link::Up { connection, generation, suspect: false });
+                link.send_replace(Link::Up { connection, server, generation, suspect: false });
                 if dialer.is_cluster() {
                     sleep(CLUSTER_PAUSE).await;
                 }
@@ -397,7 +425,7 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
 }
 
 /// Exponential, with full jitter.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let most = (SHORTEST_PAUSE << failures.min(8)).min(LONGEST_PAUSE);
     let mut dice = [0; 8];
     // Without dice, the longest pause.

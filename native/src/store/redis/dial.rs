@@ -61,32 +61,9 @@ impl Dialer {
                     None => Client::open(server)?,
                 }))
             }
-            Servers::Sentinel { sentinels, service, primary } => {
-                prepare_tls(primary.addr());
-                let sentinels = sentinels.iter().map(|info| info.addr().clone());
-                let kind = SentinelServerType::Master;
-                let settings = primary.redis_settings();
-                let mut builder = SentinelClientBuilder::new(sentinels, service, kind)?
-                    .set_client_to_redis_db(settings.db())
-                    .set_client_to_redis_tcp_settings(tcp())
-                    .set_client_to_sentinel_tcp_settings(tcp());
-                if let Some(username) = settings.username() {
-                    builder = builder.set_client_to_redis_username(username);
-                }
-                if let Some(password) = settings.password() {
-                    builder = builder.set_client_to_redis_password(password);
-                }
-                if let Some(mode) = tls_mode(&primary) {
-                    builder =
-                        builder.set_client_to_redis_tls_mode(mode).set_client_to_sentinel_tls_mode(mode);
-                }
-                if let Some(certificates) = certificates {
-                    builder = builder
-                        .set_client_to_redis_certificates(certificates.clone())
-                        .set_client_to_sentinel_certificates(certificates);
-                }
-                Way::Sentinel(Box::new(Mutex::new(builder.build()?)))
-            }
+            Servers::Sentinel { sentinels, service, primary } => Way::Sentinel(Box::new(Mutex::new(
+                sentinel_client(&sentinels, service, &primary, certificates)?,
+            ))),
             Servers::Cluster(nodes) => {
                 nodes.iter().for_each(|node| prepare_tls(node.addr()));
                 let mut builder = ClusterClient::builder(nodes)
@@ -110,22 +87,58 @@ impl Dialer {
         matches!(self.way, Way::Cluster(_))
     }
 
-    pub(super) async fn dial(&self) -> RedisResult<Connection> {
+    /// A connection, and to which server if the Sentinels chose it.
+    pub(super) async fn dial(&self) -> RedisResult<(Connection, Option<ConnectionAddr>)> {
+        let config = &self.config;
         Ok(match &self.way {
             Way::Single(client) => {
-                Connection::Node(client.get_multiplexed_async_connection_with_config(&self.config).await?)
+                (Connection::Node(client.get_multiplexed_async_connection_with_config(config).await?), None)
             }
-            Way::Sentinel(client) => {
-                let mut client = client.lock().await;
-                Connection::Node(client.get_async_connection_with_config(&self.config).await?)
+            Way::Sentinel(sentinels) => {
+                let client = sentinels.lock().await.async_get_client().await?;
+                let connection = client.get_multiplexed_async_connection_with_config(config).await?;
+                (Connection::Node(connection), Some(client.get_connection_info().addr().clone()))
             }
-            Way::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+            Way::Cluster(client) => (Connection::Cluster(client.get_async_connection().await?), None),
         })
     }
 }
 
+/// A client that asks Sentinels for the primary of a service, and signs in there as `primary` says.
+pub(super) fn sentinel_client(
+    sentinels: &[ConnectionInfo],
+    service: String,
+    primary: &ConnectionInfo,
+    certificates: Option<TlsCertificates>,
+) -> RedisResult<SentinelClient> {
+    prepare_tls(primary.addr());
+    let sentinels = sentinels.iter().map(|info| info.addr().clone());
+    let kind = SentinelServerType::Master;
+    let settings = primary.redis_settings();
+    let mut builder = SentinelClientBuilder::new(sentinels, service, kind)?
+        .set_client_to_redis_protocol(settings.protocol())
+        .set_client_to_redis_db(settings.db())
+        .set_client_to_redis_tcp_settings(tcp())
+        .set_client_to_sentinel_tcp_settings(tcp());
+    if let Some(username) = settings.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = settings.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(mode) = tls_mode(primary) {
+        builder = builder.set_client_to_redis_tls_mode(mode).set_client_to_sentinel_tls_mode(mode);
+    }
+    if let Some(certificates) = certificates {
+        builder = builder
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_certificates(certificates);
+    }
+    builder.build()
+}
+
 /// No waiting for more bytes to send; a peer that vanished without a word is noticed in three seconds.
-fn tcp() -> TcpSettings {
+pub(super) fn tcp() -> TcpSettings {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(5))
         .with_interval(Duration::from_secs(2))
@@ -145,7 +158,7 @@ fn tls_mode(info: &ConnectionInfo) -> Option<TlsMode> {
 }
 
 /// The client library panics if more than one provider of cryptography is compiled in and the program chose none.
-fn prepare_tls(addr: &ConnectionAddr) {
+pub(super) fn prepare_tls(addr: &ConnectionAddr) {
     let is_tls = matches!(addr, ConnectionAddr::TcpTls { .. });
     if is_tls && rustls::crypto::CryptoProvider::get_default().is_none() {
         // Someone else may have been faster: then there is one, which is all that is needed.

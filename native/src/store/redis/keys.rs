@@ -6,6 +6,7 @@
 //! | `session:{a1}:u:<tag>` | sorted set | the sessions of a subject, by when they end |
 //! | `session:{a1}:e:<tag>` | string | the epoch of a subject, in decimal |
 //! | `session:{3f}:l:<key>` | string | who may save a contended session next |
+//! | `session:{00}:life` | string | random: another one if the data were replaced |
 //! | `session:changes`, in a cluster `session:{3f}:changes` | channel | what was written |
 //!
 //! What is in braces is the first byte of the key or tag: the *bucket*. Redis Cluster places a name by it, so that all that a script touches is on one
@@ -48,6 +49,12 @@ impl Keys {
     /// The sharded channel of a bucket.
     pub(super) fn channel_of(&self, bucket: u8) -> String {
         self.name(bucket, &"changes")
+    }
+
+    /// The life of the data: see [`feed`](super::feed).
+    #[cfg(feature = "cache")]
+    pub(super) fn life(&self, bucket: u8) -> String {
+        self.name(bucket, &"life")
     }
 
     /// A glob pattern that the names of all records match.

@@ -5,6 +5,8 @@ mod connection;
 #[cfg(feature = "crystal")]
 mod crystal;
 mod dial;
+#[cfg(feature = "cache")]
+mod feed;
 mod keys;
 mod query;
 mod url;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 
 pub use builder::RedisStoreBuilder;
 use connection::{Connections, Script};
+#[cfg(feature = "cache")]
+pub use feed::RedisFeed;
 use keys::{Keys, bucket};
 use redis::{Cmd, FromRedisValue};
 use session_core::{Key, SubjectTag, Timestamp, Version};
@@ -65,6 +69,17 @@ struct Inner {
     clock: Arc<dyn Clock>,
     publish: &'static str,
     per_subject: u32,
+    /// Where a feed is to listen.
+    #[cfg(feature = "cache")]
+    origin: Origin,
+}
+
+/// What connections are made of.
+#[cfg(feature = "cache")]
+struct Origin {
+    url: Arc<str>,
+    certificates: Option<redis::TlsCertificates>,
+    connect: Duration,
 }
 
 /// Counters of the connections of a [`RedisStore`] since it was made.
