@@ -44,9 +44,10 @@ export function prepare() {
   rmSync(tarball);
   const vectors = (name) => readFileSync(join(root, `tests/vectors/${name}.json`), 'utf8').replace(/(:\s*)(\d{16,})/g, '$1"$2"');
   const data = ['tokens', 'rejected', 'secrets'].map((name) => `  ${name}: ${JSON.stringify(JSON.parse(vectors(name)))},`);
+  const sealed = exchange(['seal', '1000']).trim();
   writeFileSync(
     join(here, 'data.mjs'),
-    `export const data = {\n  secret: '${secret}',\n${data.join('\n')}\n  sealed: ${exchange(['seal', '1000']).trim()},\n};\n`,
+    `export const data = {\n  secret: '${secret}',\n${data.join('\n')}\n  sealed: ${sealed},\n  sealedAt: ${Date.now()},\n};\n`,
   );
 }
 
