@@ -104,7 +104,8 @@ struct Watch {
 #[must_use = "a marker that is neither answered nor withdrawn keeps its watch for ever"]
 pub(super) struct Marker {
     pub(super) id: EntryId,
-    epoch: u64,
+    /// `None`: planted while changes were not heard, so that its answer may not be kept.
+    epoch: Option<u64>,
     planted: u64,
 }
 
@@ -205,14 +206,12 @@ impl Bucket {
         }
     }
 
-    /// To be done before a read or a write is sent. `None` while changes are not heard: its answer may not be kept then.
-    pub(super) fn plant(&mut self, id: EntryId) -> Option<Marker> {
-        if self.phase == Phase::Down {
-            return None;
-        }
+    /// To be done before a read or a write is sent.
+    pub(super) fn plant(&mut self, id: EntryId) -> Marker {
+        let epoch = (self.phase != Phase::Down).then_some(self.epoch);
         let watch = self.watches.entry(id).or_default();
         watch.holders += 1;
-        Some(Marker { id, epoch: self.epoch, planted: watch.changes })
+        Marker { id, epoch, planted: watch.changes }
     }
 
     /// An answer tells what the store holds, or that it holds nothing: it is kept if the marker allows it. What is held and older goes in
@@ -229,8 +228,8 @@ impl Bucket {
             entries.remove(&id);
         }
         let is_admitted = version.is_some_and(|version| self.admits(&marker, version));
-        if let Some(version) = version.filter(|_| marker.epoch == self.epoch) {
-            // Others that read at the same time and saw less must not put it over this.
+        if let Some(version) = version {
+            // Others that read at the same time and saw less must not be kept after this was told, whether this may be kept or not.
             self.raise(&id, version);
         }
         self.withdraw(marker);
@@ -240,7 +239,7 @@ impl Bucket {
     }
 
     fn admits(&self, marker: &Marker, version: Version) -> bool {
-        marker.epoch == self.epoch
+        marker.epoch == Some(self.epoch)
             && self.watches.get(&marker.id).is_some_and(|watch| {
                 watch.voided <= marker.planted && watch.floor.is_none_or(|floor| outlives(version, floor))
             })

@@ -219,7 +219,7 @@ impl Table {
 
     /// Listens from now on to what happens to `id`: to be called before a request about it is sent.
     pub(super) fn watch(&self, id: EntryId) -> Watching<'_> {
-        let marker = self.slot(&id.tag).lock().bucket.plant(id);
+        let marker = Some(self.slot(&id.tag).lock().bucket.plant(id));
         Watching { table: self, id, marker, flight: None }
     }
 
@@ -229,7 +229,7 @@ impl Table {
         let mut state = slot.lock();
         // Whoever waits hopes to find an entry: there will be none that may be served while the pulse is weak.
         if !state.bucket.pulse().is_within(self.clock.monotonic(), at_most) {
-            let marker = state.bucket.plant(id);
+            let marker = Some(state.bucket.plant(id));
             return Ok(Watching { table: self, id, marker, flight: None });
         }
         if let Some(flight) = state.flights.get(&id) {
@@ -237,7 +237,7 @@ impl Table {
         }
         let (flight, landing) = watch::channel(());
         state.flights.insert(id, landing);
-        Ok(Watching { table: self, id, marker: state.bucket.plant(id), flight: Some(flight) })
+        Ok(Watching { table: self, id, marker: Some(state.bucket.plant(id)), flight: Some(flight) })
     }
 
     /// A message told of a change, or this node did it.
@@ -348,6 +348,7 @@ impl Slot {
 pub(super) struct Watching<'a> {
     table: &'a Table,
     id: EntryId,
+    /// Until there is an answer.
     marker: Option<Marker>,
     /// Wakes those who wait, by being dropped.
     flight: Option<watch::Sender<()>>,
@@ -370,13 +371,9 @@ impl Watching<'_> {
     fn answered(mut self, found: Option<Value>) {
         let mut state = self.table.slot(&self.id.tag).lock();
         let mut holding = Holding { table: self.table };
-        match self.marker.take() {
-            Some(marker) => {
-                let found = found.map(|value| (value.version(), value));
-                state.bucket.answered(marker, found, &mut holding);
-            }
-            None if found.is_none() => holding.remove(&self.id),
-            None => {}
+        if let Some(marker) = self.marker.take() {
+            let found = found.map(|value| (value.version(), value));
+            state.bucket.answered(marker, found, &mut holding);
         }
     }
 
