@@ -115,7 +115,7 @@ impl SentinelTrio {
     async fn named_by(&self, sentinel: &RedisServer) -> Option<usize> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME];
         let address: Vec<String> = sentinel.try_command(&command).await.ok()?;
-        let port = address.get(1)?.parse().ok()?;
+        let port: u16 = address.get(1)?.parse().ok()?;
         self.servers.iter().position(|server| server.port() == port)
     }
 }
