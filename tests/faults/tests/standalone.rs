@@ -10,7 +10,7 @@ use session_faults::{
     report::report,
     servers::{RedisServer, RedisServerBuilder, until},
 };
-use session_native::{Client, Error, RedisStore, Sessions, Stored};
+use session_native::{Client, Error, RedisStore, Sessions, Store as _, Stored, SubjectTag};
 use tokio::time::sleep;
 
 /// One operation of the store takes at most 1.5 s, a request here makes two; the rest is for a busy machine.
@@ -91,15 +91,21 @@ async fn stopped_for_five_seconds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loading_its_data() {
-    // A millisecond for each key, so that it loads for two seconds; it looks at its connections all the while.
+    // A millisecond for each key of the snapshot, so that it loads for two seconds; it looks at its connections all the while.
     let options = RedisServer::builder()
         .durable()
-        .config("aof-use-rdb-preamble no")
         .config("key-load-delay 1000")
         .config("loading-process-events-interval-bytes 1024");
     let mut world = World::new(options).await;
     let fill = "for i = 1, 2000 do redis.call('SET', 'filler:' .. i, string.rep('x', 100)) end";
     world.server.command::<()>(&["EVAL", fill, "0"]).await;
+    world.server.command::<()>(&["BGREWRITEAOF"]).await;
+    until("a snapshot is in the append-only file", async || {
+        let written = world.server.info("aof_current_size").await.ok().flatten() != Some("0".to_owned());
+        let rewriting = world.server.info("aof_rewrite_in_progress").await.ok().flatten();
+        written && rewriting.as_deref() == Some("0")
+    })
+    .await;
     let pulse = world.pulse().await;
     world.server.kill();
     world.server.relaunch();
@@ -111,12 +117,9 @@ async fn loading_its_data() {
             .is_err_and(|error| error.code() == Some("LOADING"))
     })
     .await;
-    let error = loop {
-        // A visitor is not taken for an anonymous one (the pulse sees to that), and is told what is the matter.
-        if let Err(error) = world.sessions.store().len_of_nothing().await {
-            break error;
-        }
-    };
+    // A visitor is not taken for an anonymous one (the pulse sees to that), and is told what is the matter.
+    let nobody = SubjectTag::new("nobody");
+    let error = world.sessions.store().epoch(&nobody).await.expect_err("it still loads");
     until("it has loaded", async || world.server.try_command::<()>(&["GET", "x"]).await.is_ok()).await;
     let back = Instant::now();
     let beats = finish(&world, pulse).await;
@@ -128,18 +131,6 @@ async fn loading_its_data() {
     );
     assert_exact(&beats);
     assert!(beats.errors() > 0 && recovery < LONGEST);
-}
-
-/// A question of a store that needs nothing but an answer.
-trait Ask {
-    async fn len_of_nothing(&self) -> Result<(), session_native::StoreError>;
-}
-
-impl Ask for RedisStore {
-    async fn len_of_nothing(&self) -> Result<(), session_native::StoreError> {
-        use session_native::{Store as _, SubjectTag};
-        self.epoch(&SubjectTag::new("nobody")).await.map(drop)
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
