@@ -88,6 +88,11 @@ pub struct Config {
     /// What to do with an authentic session that can't be read (the data type changed): `true`, the default, fails the request;
     /// `false` treats the visitor as one without a session. Nothing stored is touched either way.
     pub fail_on_unreadable: bool,
+    /// How long after a rotation (a sign-in, say) a token of before may still be on its way: 30 seconds by default. It is dead at once. Within
+    /// this time a request that comes with it begins no session and gets no cookie, which could replace the new one in the browser: what it
+    /// writes is refused. After it the token is refused as [`Rejection::Reused`](crate::Rejection::Reused), which a listener may take for a
+    /// sign of theft, and its client can begin anew. A client that never got the answer with the new token has to wait for that; zero turns it off.
+    pub rotation_grace: Duration,
     /// The random source; the operating system's if `None`.
     pub random: Option<Arc<dyn Random>>,
 }
@@ -126,6 +131,7 @@ impl Config {
             max_record_len: MAX_INFLATED,
             compress_cookies: false,
             fail_on_unreadable: true,
+            rotation_grace: Duration::from_secs(30),
             random: None,
         }
     }

@@ -1,8 +1,9 @@
 //! Everything that can go wrong: one enum, with an enum of reasons where a caller may care.
 
 use alloc::string::String;
+use core::time::Duration;
 
-use crate::random::RandomError;
+use crate::{random::RandomError, time::Timestamp};
 
 /// What went wrong. No message holds a secret, an id, a token or a value of the session.
 ///
@@ -55,6 +56,12 @@ pub enum Error {
     /// The payload is authentic but doesn't fit the application's data type, or belongs to another session. Nothing was changed.
     #[error("the stored session can't be read: {0}")]
     Unreadable(Unreadable),
+    /// Two requests changed a field whose [`MergePolicy`](crate::MergePolicy) is `Fail`; this one came second, and nothing of it was saved.
+    #[error("another request changed `{field}` of the session at the same time; nothing was saved")]
+    MergeConflict {
+        /// The path of the field, as the application declared it.
+        field: String,
+    },
     /// The text is not the key of a session: 22 characters of base64url.
     #[error("not a session key: expected the 22 characters that a listing shows")]
     Key,
@@ -181,14 +188,21 @@ pub enum Rejection {
     /// Authentic, but the session was destroyed or revoked, or never stored.
     #[error("the session has ended")]
     Revoked,
-    /// Authentic, but replaced: the session was rotated (login, privilege change) and this is the token from before.
+    /// Authentic, but replaced: the session was rotated (login, privilege change) just now, and this is the token from before. Browsers send
+    /// it with requests that they make while they wait for the answer with the new one, so it is no cause for alarm; but such a request must not
+    /// set a cookie, which could replace the new token.
     #[error("the token was replaced by a newer one")]
     Superseded,
+    /// Authentic, but replaced long ago: the session was rotated, and its client has had the new token for longer than
+    /// [`Config::rotation_grace`](crate::Config::rotation_grace). A sign that someone has a copy of the old one (OWASP Session Management Cheat
+    /// Sheet, "Renewal Timeout"), or that the answer with the new one never arrived. An invented token is never taken for one.
+    #[error("the token was replaced by a newer one, and is used all the same")]
+    Reused,
 }
 
 impl Rejection {
     /// Every reason, for tests and metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::WrongCookie,
         Self::UnknownKey,
@@ -197,16 +211,23 @@ impl Rejection {
         Self::BoundElsewhere,
         Self::Revoked,
         Self::Superseded,
+        Self::Reused,
     ];
 
     /// Whether the token was one of ours, unchanged: sealed with a known key for this very cookie.
     #[must_use]
     pub const fn is_of_authentic_token(self) -> bool {
-        matches!(self, Self::Expired | Self::BoundElsewhere | Self::Revoked | Self::Superseded)
+        matches!(self, Self::Expired | Self::BoundElsewhere | Self::Revoked | Self::Superseded | Self::Reused)
+    }
+
+    /// What a token from before a rotation is refused for.
+    #[must_use]
+    pub fn of_old_token(rotated_at: Timestamp, now: Timestamp, grace: Duration) -> Self {
+        if now < rotated_at + grace { Self::Superseded } else { Self::Reused }
     }
 
     /// A stable, short code, the same in Rust, JavaScript and metrics: `malformed`, `wrong-cookie`, `unknown-key`, `forged`, `expired`,
-    /// `bound-elsewhere`, `revoked`, `superseded`.
+    /// `bound-elsewhere`, `revoked`, `superseded`, `reused`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -218,6 +239,7 @@ impl Rejection {
             Self::BoundElsewhere => "bound-elsewhere",
             Self::Revoked => "revoked",
             Self::Superseded => "superseded",
+            Self::Reused => "reused",
         }
     }
 }

@@ -48,7 +48,7 @@ pub use crypto::{KeyId, KeyRing, Passphrase, Secret};
 pub use error::{ConfigError, Error, Rejection, SecretError, Unreadable};
 pub use flash::Flash;
 pub use id::{Key, SessionId, SubjectTag};
-pub use merge::merge;
+pub use merge::{MergePolicies, MergePolicy, merge};
 pub use payload::Reference;
 #[cfg(feature = "getrandom")]
 pub use random::OsRandom;

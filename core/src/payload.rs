@@ -41,6 +41,9 @@ pub(crate) struct Meta<'a> {
     /// In records: the subject's epoch when the session was authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<u64>,
+    /// In records: when the session was last rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rat: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bind: Option<&'a Fingerprint>,
     #[serde(skip_serializing_if = "Messages::is_empty")]
@@ -65,6 +68,8 @@ pub(crate) struct Parsed<'a> {
     pub(crate) auth: Option<Timestamp>,
     #[serde(default)]
     pub(crate) epoch: Option<u64>,
+    #[serde(default)]
+    pub(crate) rat: Option<Timestamp>,
     #[serde(default)]
     pub(crate) bind: Option<Object<Fingerprint>>,
     #[serde(default)]
@@ -245,7 +250,7 @@ mod tests {
 
     #[test]
     fn an_array_of_the_fields_is_no_payload() {
-        let array = br#"[null,null,0,1,2,3,null,null,null,null,{},null]"#;
+        let array = br#"[null,null,0,1,2,3,null,null,null,null,null,{},null]"#;
         assert_eq!(Parsed::of(array).err(), Some(Error::Unreadable(Unreadable::Payload)));
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     flash::{Flash, Messages},
     id::{Key, SessionId},
     lifecycle::Draft,
+    merge::MergePolicies,
     payload::Payload,
     record::Version,
     time::Timestamp,
@@ -33,7 +34,14 @@ use crate::{
 /// }
 /// impl SessionData for UserSession {}
 /// ```
-pub trait SessionData: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static {}
+pub trait SessionData: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static {
+    /// What becomes of fields that two requests changed at the same time: by default the later commit has its way in each. For sessions
+    /// in a store; of two requests that change one cookie-held session, the later answer replaces all of it.
+    #[must_use]
+    fn merge_policies() -> MergePolicies {
+        MergePolicies::new()
+    }
+}
 
 /// No data at all: for sessions that only say who is signed in.
 impl SessionData for () {}
@@ -125,6 +133,7 @@ pub(crate) struct Facts {
     pub(crate) subject: Option<String>,
     pub(crate) authenticated_at: Option<Timestamp>,
     pub(crate) epoch: Option<u64>,
+    pub(crate) rotated_at: Option<Timestamp>,
     pub(crate) binding: Option<Fingerprint>,
 }
 

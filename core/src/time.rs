@@ -152,8 +152,19 @@ impl Expiry {
             return None;
         }
         let extended = self.expires_at(now, absolute_end);
-        let gain = extended.since(expires_at);
-        (gain >= self.idle / 10 || (extended == absolute_end && !gain.is_zero())).then_some(extended)
+        self.is_worth_telling(expires_at, extended, absolute_end).then_some(extended)
+    }
+
+    /// Whether an end that moved on is worth a write, to the store or to the client: when it gained at least a tenth of the idle timeout, or
+    /// is the absolute end, the last there will be.
+    pub(crate) fn is_worth_telling(
+        &self,
+        told: Timestamp,
+        expires_at: Timestamp,
+        absolute_end: Timestamp,
+    ) -> bool {
+        let gain = expires_at.since(told);
+        gain >= self.idle / 10 || (expires_at == absolute_end && !gain.is_zero())
     }
 }
 

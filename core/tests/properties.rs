@@ -8,7 +8,9 @@ use core::time::Duration;
 use common::{Seeded, at, secret};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Map, Value, json};
-use session_core::{Expiry, Flash, KeyRing, Kind, Plaintext, TokenCodec, cookies, merge};
+use session_core::{
+    Expiry, Flash, KeyRing, Kind, MergePolicies, MergePolicy, Plaintext, TokenCodec, cookies, merge,
+};
 
 /// A codec from few names, kinds and keys, so that two of them are often alike in two of the three.
 fn codecs() -> impl Strategy<Value = (u8, bool, &'static str)> {
@@ -160,6 +162,138 @@ proptest! {
         leaves(&merged, &mut found);
         let empty = Value::Object(Map::new()); // where both sides removed what the other kept
         prop_assert!(found.iter().all(|leaf| known.contains(leaf) || **leaf == empty));
+    }
+}
+
+const POLICIES: [MergePolicy; 6] = [
+    MergePolicy::Mine,
+    MergePolicy::Theirs,
+    MergePolicy::Fail,
+    MergePolicy::Max,
+    MergePolicy::Sum,
+    MergePolicy::Union,
+];
+
+/// Policies of some of the fields of [`trees`].
+fn policies() -> impl Strategy<Value = MergePolicies> {
+    let path = prop::sample::select(vec!["a", "b", "c", "a.b", "a.c", "b.a", "a.b.c"]);
+    vec((path, prop::sample::select(POLICIES.to_vec())), 0..5).prop_map(|declared| {
+        declared.into_iter().fold(MergePolicies::new(), |all, (path, policy)| all.field(path, policy))
+    })
+}
+
+/// Small integers, large ones, and floats whose sums are exact.
+fn numbers() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        (-9_i64..9).prop_map(Value::from),
+        (-(1_i64 << 60)..1 << 60).prop_map(Value::from),
+        (-64_i32..64).prop_map(|eighths| json!(f64::from(eighths) / 8.0)),
+    ]
+}
+
+/// Arrays without duplicates: as a program writes sets.
+fn sets() -> impl Strategy<Value = Value> {
+    prop::collection::btree_set(0..6, 0..5).prop_map(|set| set.into_iter().collect())
+}
+
+/// Changed by two requests: what the one stores that comes second, whichever that is.
+fn in_both_orders(policy: MergePolicy, base: &Value, one: &Value, two: &Value) -> [Value; 2] {
+    let nest = |tree: &Value| json!({"in": {"f": tree}, "x": 1});
+    let policies = MergePolicies::new().field("in", policy);
+    let (base, one, two) = (nest(base), nest(one), nest(two));
+    [(&one, &two), (&two, &one)]
+        .map(|(first, second)| policies.merge(&base, second, first.clone()).unwrap()["in"]["f"].clone())
+}
+
+fn as_f64(number: &Value) -> f64 {
+    number.as_f64().unwrap()
+}
+
+fn elements(array: &Value) -> std::collections::BTreeSet<i64> {
+    array.as_array().unwrap().iter().map(|element| element.as_i64().unwrap()).collect()
+}
+
+proptest! {
+    #[test]
+    fn under_any_policy_a_change_that_is_alone_is_taken(
+        policies in policies(), base in trees(), changed in trees(),
+    ) {
+        prop_assert_eq!(policies.merge(&base, &base, changed.clone()), Ok(changed.clone()));
+        prop_assert_eq!(policies.merge(&base, &changed, base.clone()), Ok(changed));
+    }
+
+    #[test]
+    fn under_any_policy_changes_of_different_fields_commute(
+        policies in policies(), base in objects(),
+        one in prop::option::of(trees()), two in prop::option::of(trees()),
+    ) {
+        let first = with_field(&base, "a", one.as_ref());
+        let second = with_field(&base, "b", two.as_ref());
+        let both = with_field(&first, "b", two.as_ref());
+        prop_assert_eq!(policies.merge(&base, &first, second.clone()), Ok(both.clone()));
+        prop_assert_eq!(policies.merge(&base, &second, first), Ok(both));
+    }
+
+    #[test]
+    fn without_a_sum_the_same_change_twice_is_the_change(
+        policies in policies(), base in trees(), mine in trees(),
+    ) {
+        // Fail included: who agrees is in no conflict. (Sums of what these trees have are tested below.)
+        prop_assume!(!format!("{policies:?}").contains("Sum"));
+        prop_assert_eq!(policies.merge(&base, &mine, mine.clone()), Ok(mine));
+    }
+
+    #[test]
+    fn theirs_is_mine_with_the_sides_exchanged(base in objects(), mine in objects(), theirs in objects()) {
+        // At leaves, where nobody removes anything.
+        let leaf = |tree: &Value| json!({"f": tree.to_string()});
+        let (base, mine, theirs) = (leaf(&base), leaf(&mine), leaf(&theirs));
+        let policies = MergePolicies::new().field("f", MergePolicy::Theirs);
+        let exchanged = if theirs == base { &mine } else { &theirs };
+        prop_assert_eq!(&policies.merge(&base, &mine, theirs.clone()).unwrap(), exchanged);
+    }
+
+    #[test]
+    fn fail_fails_exactly_where_both_changed_and_differ(base in 0..3, mine in 0..3, theirs in 0..3) {
+        let policies = MergePolicies::new().field("f", MergePolicy::Fail);
+        let tree = |value: i32| json!({"f": value});
+        let conflict = mine != base && theirs != base && mine != theirs;
+        prop_assert_eq!(policies.merge(&tree(base), &tree(mine), tree(theirs)).is_err(), conflict);
+    }
+
+    #[test]
+    fn sums_commute_and_count_every_change(base in numbers(), one in numbers(), two in numbers()) {
+        let [there, back] = in_both_orders(MergePolicy::Sum, &base, &one, &two);
+        let exact = as_f64(&one) + (as_f64(&two) - as_f64(&base));
+        if let (Some(base), Some(one), Some(two)) = (base.as_i64(), one.as_i64(), two.as_i64()) {
+            prop_assert_eq!(&there, &back);
+            prop_assert_eq!(there, json!(one + two - base));
+        } else {
+            let bound = exact.abs().max(1e18) * f64::EPSILON * 4.0;
+            prop_assert!((as_f64(&there) - exact).abs() <= bound && (as_f64(&back) - exact).abs() <= bound);
+        }
+    }
+
+    #[test]
+    fn maxima_commute_and_are_one_of_the_two(base in numbers(), one in numbers(), two in numbers()) {
+        prop_assume!(one != base && two != base);
+        let [there, back] = in_both_orders(MergePolicy::Max, &base, &one, &two);
+        prop_assert!(there == one || there == two);
+        prop_assert_eq!(as_f64(&there), as_f64(&back));
+        prop_assert!(as_f64(&there) >= as_f64(&one) && as_f64(&there) >= as_f64(&two));
+    }
+
+    #[test]
+    fn unions_commute_as_sets_and_know_removals(base in sets(), one in sets(), two in sets()) {
+        let [there, back] = in_both_orders(MergePolicy::Union, &base, &one, &two);
+        prop_assert_eq!(elements(&there), elements(&back));
+        prop_assert_eq!(there.as_array().unwrap().len(), elements(&there).len(), "each once");
+        let (base, one, two) = (elements(&base), elements(&one), elements(&two));
+        let expected = (0..6).filter(|element| {
+            let (before, in_one, in_two) = (base.contains(element), one.contains(element), two.contains(element));
+            if before { in_one && in_two } else { in_one || in_two }
+        });
+        prop_assert_eq!(elements(&there), expected.collect());
     }
 }
 

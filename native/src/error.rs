@@ -11,6 +11,7 @@ use crate::store::StoreError;
 ///
 /// let error = Error::from(StoreError::Full { capacity: 1000 });
 /// assert!(error.is_unavailable());
+/// assert_eq!(error.code(), "full");
 /// assert_eq!(error.to_string(), "the session store is full (1000 sessions): raise its capacity, or shorten the timeouts");
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +23,11 @@ pub enum Error {
     /// The store didn't do what it was asked to. Nothing is known about the session: it is *not* anonymous.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The session was ended or rotated elsewhere while this request ran. What the request changed was not saved, and will not be: it was
-    /// meant for a session that is no more.
-    #[error("the session ended while the request ran; its changes were not saved ({0})")]
+    /// The session was ended or rotated elsewhere, while this request ran or just before it came. What the request changed was not
+    /// saved, and will not be: it was meant for a session that is no more (but for fields that are declared to survive a rotation).
+    #[error(
+        "the session was ended or rotated by another request; the changes of this one were not saved ({0})"
+    )]
     Ended(Rejection),
     /// Too many requests changed this one session at the same time. Nothing was saved.
     #[error(
@@ -43,6 +46,35 @@ impl Error {
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Contended)
+    }
+
+    /// A stable, short code for metrics: that of the store's error ([`StoreError::code`]); `cookie-too-large`, `record-too-large`, `not-json`,
+    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`; `bad-config` for whatever a
+    /// start would have found.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        use session_core::Error::{CookieTooLarge, Random, RecordTooLarge, Rejected, Serialize, Unreadable};
+
+        match self {
+            Self::Core(CookieTooLarge { .. }) => "cookie-too-large",
+            Self::Core(RecordTooLarge { .. }) => "record-too-large",
+            Self::Core(Serialize(_)) => "not-json",
+            Self::Core(Unreadable(_)) => "unreadable",
+            Self::Core(Random(_)) => "random",
+            Self::Core(Rejected(reason)) | Self::Ended(reason) => reason.code(),
+            Self::Core(session_core::Error::MergeConflict { .. }) => "merge-conflict",
+            Self::Core(_) => "bad-config",
+            Self::Store(error) => error.code(),
+            Self::Contended => "contended",
+            Self::ClientAddressUnknown => "client-address",
+        }
+    }
+
+    /// Whether another request changed what this one changed, and the fields' policy is that one of the two fails
+    /// ([`MergePolicy::Fail`](session_core::MergePolicy::Fail)): a web application answers 409.
+    #[must_use]
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Core(session_core::Error::MergeConflict { .. }))
     }
 
     /// Whether the data doesn't fit where sessions are kept: a web application answers 413.

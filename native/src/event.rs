@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use session_core::{Key, Rejection, Session};
 
+use crate::observe::EventCounters;
+
 /// What happened to a session. Listeners hear of it after it happened and can't undo it.
 ///
 /// ```
@@ -28,7 +30,7 @@ pub enum EventKind {
     Destroyed,
     /// A token or session was found to be past its end.
     Expired,
-    /// A token was refused for another reason, or a change was dropped because the session had ended.
+    /// A token was refused for another reason ([`Rejection::Reused`]: maybe stolen, so ending the session that the event names may be wise), or a change was dropped because the session had ended.
     Rejected(Rejection),
 }
 
@@ -67,7 +69,7 @@ impl EventKind {
 pub struct Event<'a, T> {
     /// What happened.
     pub kind: EventKind,
-    /// The session's public name, if it has one.
+    /// The session's public name, if it has one; of a refused token, the one that it names, if it is authentic and not past its end.
     pub key: Option<Key>,
     /// The session as it is now; of a rejected token there is none.
     pub session: Option<&'a Session<T>>,
@@ -75,18 +77,20 @@ pub struct Event<'a, T> {
 
 type Listener<T> = Box<dyn Fn(&Event<'_, T>) + Send + Sync>;
 
-/// Those who listen.
-pub(crate) struct Listeners<T>(Vec<Listener<T>>);
-
-impl<T> Default for Listeners<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
+/// Those who listen: the metrics, and whom the application added.
+pub(crate) struct Listeners<T> {
+    counters: EventCounters,
+    added: Vec<Listener<T>>,
 }
 
 impl<T> Listeners<T> {
+    /// For sessions in this store.
+    pub(crate) fn new(store: &'static str) -> Self {
+        Self { counters: EventCounters::new(store), added: Vec::new() }
+    }
+
     pub(crate) fn add(&mut self, listener: Listener<T>) {
-        self.0.push(listener);
+        self.added.push(listener);
     }
 
     /// Tells everyone. One that panics is reported, and the others hear of the event all the same.
@@ -95,8 +99,9 @@ impl<T> Listeners<T> {
             Some(key) => tracing::debug!(?kind, %key, "session"),
             None => tracing::debug!(?kind, "session"),
         }
+        self.counters.count(kind);
         let event = Event { kind, key, session };
-        for listener in &self.0 {
+        for listener in &self.added {
             if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
                 tracing::error!(?kind, "a session event listener panicked; the event stands");
             }

@@ -33,7 +33,7 @@
 //! ```
 //!
 //! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] puts it into a web application; a [`store`] keeps
-//! records; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
+//! records, and [`Resilient`] keeps one that fails from taking the application with it; [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
 //! re-exported here.
 //!
 //! Features: `axum` (on by default), `cli` (the `session` command).
@@ -49,7 +49,9 @@ mod error;
 mod event;
 #[cfg(feature = "axum")]
 mod handle;
+pub mod observe;
 mod query;
+pub mod resilience;
 mod sessions;
 pub mod store;
 
@@ -59,12 +61,14 @@ pub use error::Error;
 pub use event::{Event, EventKind};
 #[cfg(feature = "axum")]
 pub use handle::SessionHandle;
+pub use resilience::Resilient;
 /// All of the core, for what isn't re-exported by name.
 pub use session_core;
 pub use session_core::{
     Client, ClientBinding, Config, ConfigError, CookieOptions, Error as CoreError, Expiry, Flash, Key,
-    KeyRing, OsRandom, Passphrase, Preset, Random, RandomError, Rejection, SameSite, Secret, SecretError,
-    Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp, Unreadable, Version,
+    KeyRing, MergePolicies, MergePolicy, OsRandom, Passphrase, Preset, Random, RandomError, Rejection,
+    SameSite, Secret, SecretError, Session, SessionData, SetCookie, State, SubjectTag, Summary, Timestamp,
+    Unreadable, Version,
 };
 pub use sessions::Sessions;
 #[cfg(feature = "redis")]

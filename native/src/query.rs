@@ -6,9 +6,13 @@ use session_core::{Error as CoreError, Key, SessionData, SubjectTag, Summary};
 use crate::{
     backend::Stored,
     error::Error,
+    observe::{Metric, names},
     sessions::Sessions,
-    store::{Found, Query},
+    store::{Found, Lookup, Query, Store as _},
 };
+
+/// How many sessions are ended at the same time: a store with one connection sends as many commands in one go.
+const BATCH: usize = 100;
 
 /// Where a scan stands.
 enum Scan {
@@ -24,7 +28,7 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     pub fn stream(&self) -> impl Stream<Item = Result<Summary<T>, Error>> + Send + '_ {
         let batches = stream::try_unfold(Scan::At(0), move |scan| async move {
             let Scan::At(cursor) = scan else { return Ok(None) };
-            let batch = self.store().scan(cursor).await?;
+            let batch = self.observed().scan(cursor).await?;
             let summaries: Vec<_> = self.summaries(batch.found).collect();
             Ok::<_, Error>(Some((stream::iter(summaries), batch.next.map_or(Scan::Done, Scan::At))))
         });
@@ -36,8 +40,23 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]; [`CoreError::Unreadable`] if one doesn't fit `T`.
     pub async fn by_subject(&self, subject: &str) -> Result<Vec<Summary<T>>, Error> {
-        let found = self.store().by_subject(&SubjectTag::new(subject)).await?;
+        let found = self.observed().by_subject(&SubjectTag::new(subject)).await?;
         self.summaries(found).collect()
+    }
+
+    /// One session by its public name, if it is alive: for operators, and for a page about one of "my sessions".
+    ///
+    /// # Errors
+    /// As [`Sessions::by_subject`].
+    pub async fn get(&self, key: &Key) -> Result<Option<Summary<T>>, Error> {
+        let Some(Found { record, .. }) = self.observed().load(key, Lookup::default()).await? else {
+            return Ok(None);
+        };
+        let epoch = match &record.subject {
+            Some(subject) => self.observed().epoch(subject).await?,
+            None => 0,
+        };
+        self.summaries(vec![(*key, Found::new(record, epoch))]).next().transpose()
     }
 
     /// Every session that `wanted` is true for.
@@ -86,14 +105,12 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
         &self,
         mut wanted: impl FnMut(&Summary<T>) -> bool + Send,
     ) -> Result<u64, Error> {
-        let mut ended = 0;
-        let mut all = core::pin::pin!(self.stream());
-        while let Some(summary) = all.try_next().await? {
-            if wanted(&summary) {
-                ended += u64::from(self.revoke(&summary.key).await?);
-            }
-        }
-        Ok(ended)
+        self.stream()
+            .try_filter(|summary| core::future::ready(wanted(summary)))
+            .map_ok(|summary| async move { self.revoke(&summary.key).await })
+            .try_buffer_unordered(BATCH)
+            .try_fold(0, |ended, was_there| core::future::ready(Ok(ended + u64::from(was_there))))
+            .await
     }
 
     /// The public names of all sessions that are alive.
@@ -104,12 +121,15 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
         self.stream().map_ok(|summary| summary.key).try_collect().await
     }
 
-    /// How many sessions the store holds; ones that have expired or were revoked may be counted until they are swept.
+    /// How many sessions the store holds; ones that have expired or were revoked may be counted until they are swept. The gauge
+    /// `session.active_count` shows it from then on: call it before a scrape.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn len(&self) -> Result<u64, Error> {
-        Ok(self.store().len().await?)
+        let count = self.observed().len().await?;
+        Metric::new(names::ACTIVE_COUNT, S::NAME).set(count);
+        Ok(count)
     }
 
     /// Whether the store holds no session.
@@ -125,7 +145,11 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]: the session may still be alive.
     pub async fn revoke(&self, key: &Key) -> Result<bool, Error> {
-        Ok(self.store().delete(key).await?)
+        let ended = self.observed().delete(key).await?;
+        if ended {
+            Metric::new(names::DELETED, S::NAME).count();
+        }
+        Ok(ended)
     }
 
     /// Signs a subject out everywhere but in `kept`: "sign out everywhere else". Gives the number of sessions that were ended.
@@ -149,7 +173,7 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]: some may still be alive.
     pub async fn clear(&self) -> Result<(), Error> {
-        Ok(self.store().clear().await?)
+        Ok(self.observed().clear().await?)
     }
 
     /// Those of the found records that are alive.

@@ -18,12 +18,13 @@ use axum::{
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use session_native::{
-    ClientBinding, CookieHeld, CookieOptions, Error, SessionData, SessionHandle, Sessions,
+    Client, ClientBinding, CookieHeld, CookieOptions, Error, MemoryStore, MergePolicies, MergePolicy,
+    SessionData, SessionHandle, Sessions,
     axum::{RequireAuth, SessionLayer},
     client::TrustedProxies,
 };
 use support::{
-    Data, World, config,
+    Data, World, config, cookie_of,
     store::{Fault, Op},
 };
 use tokio::sync::Notify;
@@ -308,6 +309,54 @@ async fn data_that_does_not_fit_into_the_cookie_is_a_413_that_names_both_sizes()
     let sizes: Vec<usize> =
         message.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
     assert!(sizes.len() == 2 && sizes[0] > 5000 && sizes[1] == 4096, "{message}");
+}
+
+#[tokio::test]
+async fn a_field_that_two_requests_must_not_change_makes_the_later_answer_a_409() {
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Form {
+        address: String,
+    }
+    impl SessionData for Form {
+        fn merge_policies() -> MergePolicies {
+            MergePolicies::new().field("address", MergePolicy::Fail)
+        }
+    }
+
+    let sessions = Sessions::<Form, _>::new(config(), MemoryStore::new()).unwrap();
+    let cookie = cookie_of(&sessions.commit(&mut sessions.create()).await.unwrap().unwrap());
+    let (rival, theirs) = (sessions.clone(), cookie.clone());
+    let slow = async move |session: SessionHandle<Form>| {
+        let mut other = rival.load(&theirs, &Client::default()).await.unwrap();
+        other.data_mut().address = "Rue 1".into();
+        rival.commit(&mut other).await.unwrap();
+        session.update(|form| form.address = "Rue 2".into());
+    };
+    let app = Router::new().route("/", post(slow)).layer(SessionLayer::new(sessions.clone()));
+    let response = post_as(&app, "/", &cookie).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    assert_eq!(new_cookie(response.headers()), None);
+    assert!(!text(response).await.contains("address"));
+    let stored = sessions.load(&cookie, &Client::default()).await.unwrap();
+    assert_eq!(stored.data().address, "Rue 1");
+}
+
+// Row 8: whatever the handler does.
+#[tokio::test]
+async fn a_token_that_was_replaced_just_now_is_answered_without_a_cookie() {
+    let world = World::new();
+    let app = app(&world);
+    let old = world.sign_in("ada").await;
+    let mut session = world.load(&old).await.unwrap();
+    session.regenerate();
+    world.commit(&mut session).await.unwrap();
+    for path in ["/write", "/login", "/logout"] {
+        let response = post_as(&app, path, &old).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(!response.headers().contains_key(header::SET_COOKIE), "{path}");
+    }
+    assert_eq!(world.memory.stats().created, 1);
 }
 
 /// A route that loads the session, waits until it is told to go on, and then does something.

@@ -118,6 +118,16 @@ async fn rotation_kills_the_cookies_of_before() {
     assert_eq!(node.load(&new).await.rotation(), 1);
     late.data_mut().visits = 1;
     assert!(matches!(node.commit(&mut late).await, Err(Error::Ended(Rejection::Superseded))));
+
+    // Rows 7 and 8: within the grace it begins no session; after it it is a sign of theft, and its client may begin anew.
+    let mut late = node.load(&old).await;
+    late.authenticate("eve");
+    assert!(matches!(node.commit(&mut late).await, Err(Error::Ended(Rejection::Superseded))));
+    node.clock.advance(config().rotation_grace);
+    let mut late = node.load(&old).await;
+    assert_eq!(late.rejection(), Some(Rejection::Reused));
+    late.authenticate("ada");
+    assert!(node.commit(&mut late).await.unwrap().is_some());
 }
 
 // Row 12.

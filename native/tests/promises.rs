@@ -9,13 +9,14 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use session_core::{Kind, RandomError, TokenCodec};
 use session_native::{
-    Client, ClientBinding, Clock as _, Config, CoreError, Error, Key, KeyRing, OsRandom, Query as _, Random,
-    Rejection, Secret, SessionData, Sessions, State, Store as _, StoreError, SubjectTag, Version,
+    Client, ClientBinding, Clock as _, Config, CoreError, Error, EventKind, Key, KeyRing, OsRandom,
+    Query as _, Random, Rejection, Secret, Session, SessionData, Sessions, State, Store as _, StoreError,
+    SubjectTag, Version,
     store::{Lookup, Record, Saved},
 };
 use support::{
@@ -598,36 +599,156 @@ async fn unknown_fields_survive_a_save_and_not_a_change_of_subject() {
 // Row 8: fifty requests that run over a login; the browser keeps what comes last.
 #[tokio::test]
 async fn parallel_requests_over_a_login_never_overwrite_the_new_token() {
-    for round in 0..1000_usize {
+    const REQUESTS: usize = 50;
+
+    let mut dice = Shuffle(1);
+    let (mut after, mut refused) = (0, 0);
+    for round in 0..1000_u64 {
         let world = World::new();
-        let mut session = world.sessions.create();
-        let mut jar = world.commit(&mut session).await.unwrap().unwrap();
+        let mut jar = world.commit(&mut world.sessions.create()).await.unwrap().unwrap();
         let old = jar.clone();
-        world.advance([0, 600][round % 2]);
-        // Which of them are loaded before the login differs from round to round, and so does who writes.
-        let early = round % 6;
-        let mut requests = Vec::new();
-        for _ in 0..early {
-            requests.push(world.load(&old).await.unwrap());
+        world.advance([0, 600][(round % 2) as usize]);
+        let mut new = None;
+        let mut running: Vec<Option<Session<Data>>> = vec![None; REQUESTS];
+        // Each request comes and goes once, in any order; the first is the login.
+        let mut steps: Vec<usize> = (0..REQUESTS).chain(0..REQUESTS).collect();
+        for last in (1..steps.len()).rev() {
+            steps.swap(last, dice.below(last + 1));
         }
-        let mut login = world.load(&old).await.unwrap();
-        login.authenticate("ada");
-        let new = world.commit(&mut login).await.unwrap().unwrap();
-        for _ in early..5 {
-            requests.push(world.load(&old).await.unwrap());
-        }
-        jar.clone_from(&new);
-        for (number, mut request) in requests.into_iter().enumerate() {
-            if number < early && (round + number) % 2 == 0 {
-                request.data_mut().visits += 1;
+        for number in steps {
+            let Some(mut session) = running[number].take() else {
+                running[number] = Some(world.load(&old).await.unwrap());
+                continue;
+            };
+            let was_refused = session.rejection().is_some();
+            let act = if number == 0 { 0 } else { 1 + dice.below(4) };
+            match act {
+                0 => session.authenticate("ada"),
+                1 => session.data_mut().visits += 1,
+                2 => session.flash_mut().set_notice("hello"),
+                3 if was_refused => assert!(world.sessions.destroy(&mut session).await.unwrap().is_none()),
+                _ => {}
             }
-            if let Ok(Some(cookie)) = world.commit(&mut request).await {
-                jar = cookie;
+            // And once more, in case the first try put the request on the wrong track.
+            for _ in 0..2 {
+                match world.commit(&mut session).await {
+                    Ok(Some(cookie)) => {
+                        assert!(new.is_none(), "round {round}: a cookie after that of the login");
+                        jar.clone_from(&cookie);
+                        if number == 0 {
+                            new = Some(cookie);
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(Error::Ended(Rejection::Superseded)) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                if new.is_some() && number != 0 {
+                    after += 1;
+                    session.data_mut().visits += 1;
+                }
             }
         }
-        assert_eq!(jar, new, "round {round}");
+        assert_eq!(Some(&jar), new.as_ref(), "round {round}");
         assert!(world.load(&jar).await.unwrap().is_authenticated());
+        assert_eq!(world.memory.stats().created, 1, "round {round}: no session was begun beside it");
     }
+    println!("commits after the login: {after}, refused: {refused}");
+    assert!(after > 10_000 && refused > 10_000, "the scenario happens");
+}
+
+/// A seeded random source (xorshift64*): the same schedules in every run.
+struct Shuffle(u64);
+
+impl Shuffle {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+}
+
+// Row 7: refused on both sides of the grace; what differs is what it means.
+#[tokio::test]
+async fn an_old_token_is_dead_at_once_and_a_sign_of_theft_after_the_grace() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let world = World::with(config(), |sessions| {
+        let heard = Arc::clone(&heard);
+        sessions.on_event(move |event| {
+            if let EventKind::Rejected(reason) = event.kind {
+                heard.lock().unwrap().push((reason, event.key));
+            }
+        })
+    });
+    let grace = config().rotation_grace;
+    let old = world.sign_in("ada").await;
+    let mut session = world.load(&old).await.unwrap();
+    let key = session.key();
+    world.advance(100); // counts from the rotation, not from the beginning
+    session.regenerate();
+    let new = world.commit(&mut session).await.unwrap().unwrap();
+    heard.lock().unwrap().clear();
+
+    for (wait, reason) in [
+        (Duration::ZERO, Rejection::Superseded),
+        (grace - Duration::from_millis(1), Rejection::Superseded),
+        (Duration::from_millis(1), Rejection::Reused),
+        (Duration::from_secs(1000), Rejection::Reused),
+    ] {
+        world.clock.advance(wait);
+        let late = world.load(&old).await.unwrap();
+        assert_eq!(late.state(), State::Anonymous(Some(reason)));
+        assert_eq!(heard.lock().unwrap().drain(..).collect::<Vec<_>>(), [(reason, key)]);
+    }
+    assert!(world.load(&new).await.unwrap().is_authenticated(), "a sign is no sentence");
+
+    // Invented tokens never are one, also those that name a session which never was.
+    let strangers = World::with(Config::testing(Secret::generate(&OsRandom).unwrap()), |sessions| sessions);
+    for number in 0..100 {
+        let foreign = strangers.sign_in("ada").await;
+        let forged = old.replace(&old[old.len() - 3..], &format!("{number:03}"));
+        for cookie in [foreign, forged, format!("session={number}")] {
+            world.load(&cookie).await.unwrap();
+        }
+    }
+    let other = World::new(); // the same keys, another store
+    world.load(&other.sign_in("eve").await).await.unwrap();
+    let reasons = heard.lock().unwrap();
+    assert!(reasons.len() >= 301 && reasons.iter().all(|(reason, _)| *reason != Rejection::Reused));
+}
+
+// Row 8.
+#[tokio::test]
+async fn what_comes_with_a_token_that_was_replaced_just_now_begins_no_session() {
+    let world = World::new();
+    let old = world.sign_in("ada").await;
+    let mut session = world.load(&old).await.unwrap();
+    session.regenerate();
+    world.commit(&mut session).await.unwrap();
+    let created = world.memory.stats().created;
+    let stray = World::new().sign_in("bob").await; // authentic, and stored nowhere here
+    for cookies in [old.clone(), format!("{old}; {stray}"), format!("{stray}; {old}; session=rubbish")] {
+        let mut late = world.load(&cookies).await.unwrap();
+        assert_eq!(world.commit(&mut late).await.unwrap(), None);
+        for _ in 0..2 {
+            late.data_mut().visits = 1;
+            late.authenticate("eve");
+            assert!(matches!(world.commit(&mut late).await, Err(Error::Ended(Rejection::Superseded))));
+            assert_eq!((late.subject(), late.data().visits), (None, 0));
+        }
+        let updated = world.sessions.update(&mut late, |data| data.visits = 1).await;
+        assert!(matches!(updated, Err(Error::Ended(Rejection::Superseded))));
+        assert_eq!(world.sessions.destroy(&mut late).await.unwrap(), None, "nor is a cookie removed");
+    }
+    assert_eq!(world.memory.stats().created, created);
+
+    // A client that never got the new token is not locked out for ever.
+    world.clock.advance(config().rotation_grace);
+    let mut late = world.load(&old).await.unwrap();
+    late.authenticate("ada");
+    let new = world.commit(&mut late).await.unwrap().expect("a new session");
+    assert!(world.load(&new).await.unwrap().is_authenticated());
 }
 
 // A token that is refused must not keep the session alive.
@@ -642,6 +763,6 @@ async fn a_token_of_before_a_rotation_extends_nothing() {
         async || world.memory.by_subject(&SubjectTag::new("ada")).await.unwrap()[0].1.record.expires_at;
     let before = ends().await;
     world.advance(1800);
-    assert_eq!(world.load(&old).await.unwrap().rejection(), Some(Rejection::Superseded));
+    assert_eq!(world.load(&old).await.unwrap().rejection(), Some(Rejection::Reused));
     assert_eq!(ends().await, before);
 }

@@ -1,56 +1,36 @@
-//! The Redis store keeps the contract of stores.
+//! The Redis store: the contract of stores on every kind of server, and what only Redis has.
 
 #![cfg(feature = "redis")]
 
-use core::time::Duration;
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-};
+use core::{num::NonZeroU32, sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
 
+use redis::aio::MultiplexedConnection;
 use session_conformance::Harness;
-use session_native::{Clock as _, RedisStore, SystemClock, Timestamp};
-
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, port }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use session_faults::servers::{RedisCluster, RedisServer, SentinelTrio};
+use session_native::{
+    Clock as _, Key, Query as _, RedisStore, Store as _, StoreError, SubjectTag, SystemClock, Timestamp,
+    Version,
+    store::{Lookup, Record, Saved},
+};
 
 struct Redis {
     store: RedisStore,
-    _server: Server,
+    /// Ours alone, and ended with us.
+    _server: Option<RedisServer>,
 }
 
 impl Redis {
     async fn new() -> Self {
-        let server = Server::start();
-        let url = format!("redis://127.0.0.1:{}", server.port);
-        for _ in 0..100 {
-            if let Ok(store) = RedisStore::connect(&url).await {
-                return Self { store, _server: server };
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{:?}", RedisStore::connect(&url).await.err());
+        let server = RedisServer::start().await;
+        Self { store: connect(&server.url()).await, _server: Some(server) }
+    }
+
+    /// On servers that others use too, under names of its own.
+    async fn sharing(url: &str) -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("test{}", LAST.fetch_add(1, Ordering::Relaxed));
+        let store = RedisStore::builder(url).prefix(prefix).connect().await;
+        Self { store: store.expect("a connection"), _server: None }
     }
 }
 
@@ -74,3 +54,294 @@ impl Harness for Redis {
 
 session_conformance::store_tests!(Redis::new().await);
 session_conformance::query_tests!(Redis::new().await);
+
+async fn connect(url: &str) -> RedisStore {
+    RedisStore::connect(url).await.expect("a connection")
+}
+
+fn key(number: u8) -> Key {
+    Key::from_bytes([number; 16])
+}
+
+fn record(of: Option<&str>) -> Record {
+    let version = Version { counter: 1, nonce: 1 };
+    let record = Record::new(version, SystemClock.now() + Duration::from_secs(60), "{}");
+    record.of_subject(of.map(SubjectTag::new))
+}
+
+fn next(record: &Record) -> Record {
+    let version = Version { counter: record.version.counter + 1, nonce: record.version.nonce };
+    Record::new(version, record.expires_at, "{}").of_subject(record.subject)
+}
+
+fn cluster_url(cluster: &RedisCluster) -> String {
+    let nodes: Vec<String> = cluster.servers.iter().map(|server| server.address().to_string()).collect();
+    format!("redis+cluster://{}", nodes.join(","))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_the_whole_contract() {
+    let cluster = RedisCluster::start().await;
+    let url = cluster_url(&cluster);
+    session_conformance::all_in_turn!(Redis::sharing(&url).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_lead_to_the_primary() {
+    let trio = SentinelTrio::start().await;
+    let sentinels: Vec<String> = trio.sentinel_urls();
+    let hosts: Vec<&str> = sentinels.iter().filter_map(|url| url.strip_prefix("redis://")).collect();
+    let store =
+        connect(&format!("redis+sentinel://{}/{}", hosts.join(","), session_faults::servers::MASTER_NAME))
+            .await;
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    let primary = connect(&trio.servers[trio.primary().await].url()).await;
+    assert_eq!(primary.len().await, Ok(1));
+}
+
+#[tokio::test]
+async fn by_socket_by_password_by_user_and_in_a_database() {
+    let server = RedisServer::builder().unix_socket().user("ada", "hunter2").start().await;
+    let (address, password) = (server.address(), "hunter2");
+    let store = connect(&format!("redis://ada:{password}@{address}/3")).await;
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    assert_eq!(connect(&format!("redis://ada:{password}@{address}")).await.len().await, Ok(0));
+    let socket = server.directory().join("socket");
+    let by_socket =
+        connect(&format!("redis+unix://{}?db=3&user=ada&pass={password}", socket.display())).await;
+    assert_eq!(by_socket.len().await, Ok(1));
+
+    for url in [format!("redis://{address}"), format!("redis://ada:wrong@{address}")] {
+        let error = RedisStore::connect(&url).await.err().expect("no way in");
+        assert!(matches!(error, StoreError::Misconfigured { .. }), "{error}");
+        assert!(!error.to_string().contains("wrong@"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_said_when_connecting() {
+    let primary = RedisServer::start().await;
+    let replica = RedisServer::builder().replica_of(primary.address().port()).start().await;
+    let clustered = RedisServer::builder().config("cluster-enabled yes").start().await;
+    let cases = [
+        (replica.url(), "is a replica"),
+        (clustered.url(), "use a URL that begins with redis+cluster://"),
+        ("redis+cluster://".to_owned(), "it names no host"),
+    ];
+    for (url, why) in cases {
+        let error = RedisStore::connect(&url).await.err().expect("it can't work").to_string();
+        assert!(error.contains(why), "{url}: {error}");
+    }
+    let error = RedisStore::builder(primary.url()).prefix("{app}").connect().await.err();
+    assert!(error.is_some_and(|error| error.to_string().contains("braces")));
+    let nobody = RedisStore::connect("redis://127.0.0.1:1").await.err();
+    assert!(matches!(nobody, Some(StoreError::Unavailable { .. })), "{nobody:?}");
+}
+
+/// What other programs keep under the same prefix is never counted, read or deleted.
+#[tokio::test]
+async fn foreign_keys_are_left_alone() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    let foreign = [
+        "session:0b8af1a6-4b5e-4a8a-8d61-0f5fbbd1b0f3",
+        "session:{3f}:s:cart",
+        "session:{3e}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw",
+        "session:{3f}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw=",
+        "other:{3f}:s:Pz8_Pz8_Pz8_Pz8_Pz8_Pw",
+    ];
+    for name in foreign {
+        let _: () = server.command(&["SET", name, "theirs"]).await;
+    }
+    assert_eq!(store.create(&key(0x3f), &record(None)).await, Ok(true));
+    assert_eq!(store.len().await, Ok(1));
+    assert_eq!(store.scan(0).await.map(|batch| batch.found.len()), Ok(1));
+    assert_eq!(store.clear().await, Ok(()));
+    assert_eq!(store.len().await, Ok(0));
+    for name in foreign {
+        assert_eq!(server.command::<String>(&["GET", name]).await, "theirs", "{name}");
+    }
+}
+
+/// A value that is no record is an error of its own: not "no session", and not "try again".
+#[tokio::test]
+async fn a_foreign_value_under_our_name_is_malformed() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    let name = format!("session:{{3f}}:s:{}", key(0x3f));
+    for command in [&["SET", &name, "short"][..], &["HSET", &name, "field", "value"]] {
+        let _: () = server.command(&["DEL", &name]).await;
+        let _: () = server.command(command).await;
+        assert_eq!(store.load(&key(0x3f), Lookup::default()).await.err(), Some(StoreError::Malformed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_fifty_logins_at_once_three_stay() {
+    let server = RedisServer::start().await;
+    let cluster = RedisCluster::start().await;
+    for url in [server.url(), cluster_url(&cluster)] {
+        let store = RedisStore::builder(url).sessions_per_subject(3).connect().await.expect("a connection");
+        let logins = (0..50).map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.create(&key(number), &record(Some("ada"))).await })
+        });
+        for login in logins.collect::<Vec<_>>() {
+            assert_eq!(login.await.expect("a task"), Ok(true));
+        }
+        assert_eq!(store.len().await, Ok(3));
+        assert_eq!(store.by_subject(&SubjectTag::new("ada")).await.map(|found| found.len()), Ok(3));
+        // Another one's sessions don't count.
+        assert_eq!(store.create(&key(99), &record(Some("bob"))).await, Ok(true));
+        assert_eq!(store.len().await, Ok(4));
+    }
+}
+
+/// Signing in with a session that is there already is a save.
+#[tokio::test]
+async fn the_limit_holds_for_saves_that_change_the_subject() {
+    let server = RedisServer::start().await;
+    let store =
+        RedisStore::builder(server.url()).sessions_per_subject(1).connect().await.expect("a connection");
+    for number in 1..=2 {
+        let visitor = record(None);
+        assert_eq!(store.create(&key(number), &visitor).await, Ok(true));
+        let signed_in = next(&visitor).of_subject(Some(SubjectTag::new("ada")));
+        assert_eq!(store.save(&key(number), &signed_in, visitor.version).await, Ok(Saved::Stored));
+    }
+    assert!(store.load(&key(1), Lookup::default()).await.expect("a load").is_none());
+    assert!(store.load(&key(2), Lookup::default()).await.expect("a load").is_some());
+}
+
+/// A deletion that no replica has may be undone by a failover: with the option that is an error, not a promise.
+#[tokio::test]
+async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
+    let mut primary = RedisServer::start().await;
+    let two = NonZeroU32::new(1).expect("one");
+    let patient = || RedisStore::builder(primary.url()).replicas(two, Duration::from_millis(200)).connect();
+    let store = patient().await.expect("a connection");
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    let alone = store.delete(&key(1)).await;
+    assert!(matches!(&alone, Err(error) if error.to_string().contains("only 0 of 1 replicas")), "{alone:?}");
+    assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_err());
+
+    let replica = RedisServer::builder().replica_of(primary.address().port()).start().await;
+    session_faults::servers::until("the replica follows", async || {
+        replica.info("master_link_status").await.ok().flatten().as_deref() == Some("up")
+    })
+    .await;
+    assert_eq!(store.create(&key(2), &record(None)).await, Ok(true));
+    assert_eq!(store.delete(&key(2)).await, Ok(true));
+    assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_ok());
+    primary.kill();
+}
+
+/// Every write tells, in one message of 33 bytes: kind, tag, version.
+#[tokio::test]
+async fn writes_are_published() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    let mut heard = subscribe(&server, "session:changes").await;
+    let (first, ada) = (record(Some("ada")), SubjectTag::new("ada"));
+    assert_eq!(store.create(&key(1), &first).await, Ok(true));
+    let second = next(&first);
+    assert_eq!(store.save(&key(1), &second, first.version).await, Ok(Saved::Stored));
+    assert!(matches!(store.save(&key(1), &next(&second), first.version).await, Ok(Saved::Conflict(_))));
+    let touch = Lookup { touch: Some(SystemClock.now() + Duration::from_secs(90)), ..Lookup::default() };
+    assert!(store.load(&key(1), touch).await.expect("a load").is_some());
+    let epoch = store.revoke_subject(&ada).await.expect("a revocation");
+    assert_eq!(store.delete(&key(1)).await, Ok(true));
+    assert_eq!(store.clear().await, Ok(()));
+
+    let message = |kind: u8, tag: &[u8; 16], version: [u8; 16]| [&[kind][..], tag, &version].concat();
+    let expected = [
+        message(b's', key(1).as_bytes(), second.version.to_bytes()),
+        message(b'e', ada.as_bytes(), Version { counter: epoch, nonce: 0 }.to_bytes()),
+        message(b'd', key(1).as_bytes(), [0; 16]),
+        message(b'c', &[0; 16], [0; 16]),
+    ];
+    for expected in expected {
+        assert_eq!(heard.recv().await, Some(expected));
+    }
+}
+
+async fn subscribe(server: &RedisServer, channel: &str) -> tokio::sync::mpsc::UnboundedReceiver<Vec<u8>> {
+    let (heard, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let url = format!("{}?protocol=resp3", server.url());
+    let client = redis::Client::open(url).expect("a URL");
+    let push = move |push: redis::PushInfo| {
+        if let (redis::PushKind::Message, Some(redis::Value::BulkString(message))) =
+            (push.kind, push.data.last())
+        {
+            let _ = heard.send(message.clone());
+        }
+        Ok::<(), redis::aio::SendError>(())
+    };
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(push);
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+    let mut connection: MultiplexedConnection = connection.expect("a connection");
+    connection.subscribe(channel).await.expect("a subscription");
+    // The subscription ends with the connection.
+    tokio::spawn(async move {
+        core::future::pending::<()>().await;
+        drop(connection);
+    });
+    receiver
+}
+
+/// While there is no server, callers don't wait for one; when it is back, so are the sessions.
+#[tokio::test]
+async fn a_lost_server_fails_fast_and_comes_back() {
+    let mut server = RedisServer::builder().durable().start().await;
+    let store = connect(&server.url()).await;
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    server.kill();
+    session_faults::servers::until("the store noticed", async || {
+        matches!(store.load(&key(1), Lookup::default()).await, Err(StoreError::Unavailable { .. }))
+            && store.stats().connected == 0
+    })
+    .await;
+    assert!(!store.healthy().await);
+    server.restart().await;
+    session_faults::servers::until("the store is back", async || {
+        matches!(store.load(&key(1), Lookup::default()).await, Ok(Some(_)))
+    })
+    .await;
+    assert!(store.healthy().await && store.stats().reconnects >= 1);
+
+    store.shutdown();
+    let closed = store.load(&key(1), Lookup::default()).await;
+    assert!(matches!(&closed, Err(error) if error.to_string().contains("shut down")), "{closed:?}");
+}
+
+#[tokio::test]
+async fn scripts_are_sent_again_to_a_server_that_forgot_them() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    for number in 1..=3 {
+        let _: () = server.command(&["SCRIPT", "FLUSH"]).await;
+        assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
+        assert_eq!(store.delete(&key(number)).await, Ok(true));
+    }
+}
+
+/// A lease is one holder's, and ends by itself.
+#[tokio::test]
+async fn leases_are_taken_in_turn() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    let long = Duration::from_secs(60);
+    assert_eq!(store.lease(&key(1), 7, long).await, Ok(true));
+    assert_eq!(store.lease(&key(1), 7, long).await, Ok(true));
+    assert_eq!(store.lease(&key(1), 8, long).await, Ok(false));
+    assert_eq!(store.lease(&key(2), 8, long).await, Ok(true));
+    assert_eq!(store.release(&key(1), 8).await, Ok(()));
+    assert_eq!(store.lease(&key(1), 8, long).await, Ok(false));
+    assert_eq!(store.release(&key(1), 7).await, Ok(()));
+    assert_eq!(store.lease(&key(1), 8, Duration::from_millis(1)).await, Ok(true));
+    session_faults::servers::until("the lease has ended", async || {
+        store.lease(&key(1), 9, long).await == Ok(true)
+    })
+    .await;
+    assert_eq!(store.len().await, Ok(0));
+}

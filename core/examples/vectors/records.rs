@@ -44,7 +44,7 @@ fn key() -> [u8; 16] {
 fn payload(text: &str) -> String {
     let (key, text) = (base64(&key()), text.repeat(12));
     format!(
-        r#"{{"key":"{key}","rot":1,"iat":1700000000000,"abs":1700086400000,"sub":"12345","auth":1700000000000,"epoch":4,"data":{{"text":"{text}"}}}}"#
+        r#"{{"key":"{key}","rot":1,"iat":1700000000000,"abs":1700086400000,"sub":"12345","auth":1700000000000,"epoch":4,"rat":1700000000000,"data":{{"text":"{text}"}}}}"#
     )
 }
 

@@ -35,10 +35,9 @@ impl<T: SessionData> Session<T> {
     #[must_use]
     pub fn token_due(&self, expiry: &Expiry) -> bool {
         self.state == State::Active
-            && self.token_expires_at.is_none_or(|told| {
-                let gain = self.expires_at.since(told);
-                gain >= expiry.idle() / 10 || (self.expires_at == self.facts.absolute_end && !gain.is_zero())
-            })
+            && self
+                .token_expires_at
+                .is_none_or(|told| expiry.is_worth_telling(told, self.expires_at, self.facts.absolute_end))
     }
 
     /// Whether the client lacks a token altogether: it was never given one of this session, or what it has is dead.

@@ -1,6 +1,7 @@
 //! How sessions come to be: of nothing, of a cookie-held token, of a record.
 
 use alloc::{borrow::Cow, vec::Vec};
+use core::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -24,23 +25,31 @@ impl<T: SessionData> Session<T> {
     #[must_use]
     pub fn anonymous(expiry: &Expiry, now: Timestamp, rejection: Option<Rejection>) -> Self {
         let absolute_end = expiry.absolute_end(now);
+        let facts = Facts {
+            id: None,
+            created_at: now,
+            absolute_end,
+            rotation: 0,
+            version: Version::default(),
+            subject: None,
+            authenticated_at: None,
+            epoch: None,
+            rotated_at: None,
+            binding: None,
+        };
+        let expires_at = expiry.expires_at(now, absolute_end);
+        Self::untouched(State::Anonymous(rejection), facts, expires_at, T::default())
+    }
+
+    /// A session that nothing was done to yet.
+    fn untouched(state: State, facts: Facts, expires_at: Timestamp, data: T) -> Self {
         Self {
-            facts: Facts {
-                id: None,
-                created_at: now,
-                absolute_end,
-                rotation: 0,
-                version: Version::default(),
-                subject: None,
-                authenticated_at: None,
-                epoch: None,
-                binding: None,
-            },
-            expires_at: expiry.expires_at(now, absolute_end),
+            facts,
+            expires_at,
             token_expires_at: None,
-            data: T::default(),
+            data,
             flash: Flash::default(),
-            state: State::Anonymous(rejection),
+            state,
             changes: 0,
             renewals: 0,
             data_touched: false,
@@ -75,25 +84,29 @@ impl<T: SessionData> Session<T> {
         Self::active(facts, flash, payload, expires_at)
     }
 
-    /// The session that a reference token names, from its record.
+    /// The session that a reference token names, from its record. `grace` is how long after a rotation a token of before may still be
+    /// on its way ([`Config::rotation_grace`](crate::Config::rotation_grace)): it is refused either way, for another reason.
     ///
     /// # Errors
-    /// [`Error::Rejected`] with [`Rejection::Superseded`] or [`Rejection::Revoked`] if token and record don't agree;
+    /// [`Error::Rejected`] with [`Rejection::Superseded`], [`Rejection::Reused`] or [`Rejection::Revoked`] if token and record don't agree;
     /// [`Error::Unreadable`] if the record is another session's or doesn't fit `T`.
     pub fn from_record(
         reference: &Reference,
         version: Version,
         expires_at: Timestamp,
         payload: Zeroizing<Vec<u8>>,
+        now: Timestamp,
+        grace: Duration,
     ) -> Result<Self, Error> {
         let (payload, (facts, flash)) = Payload::read(payload, |parsed| {
             if parsed.key != Some(reference.key()) {
                 return Err(Error::Unreadable(Unreadable::OtherSession));
             }
-            if parsed.rot != reference.rotation {
-                return Err(Rejection::Superseded.into());
+            if parsed.rot > reference.rotation {
+                return Err(Rejection::of_old_token(parsed.rat.unwrap_or_default(), now, grace).into());
             }
-            if parsed.sub.as_deref() != reference.subject() {
+            // A store that lost the rotation is behind the token: there is no telling what else it lost.
+            if parsed.rot < reference.rotation || parsed.sub.as_deref() != reference.subject() {
                 return Err(Rejection::Revoked.into());
             }
             let facts = Facts::of(parsed, reference.id.clone(), version);
@@ -104,25 +117,18 @@ impl<T: SessionData> Session<T> {
         Ok(session)
     }
 
-    fn active(facts: Facts, flash: Messages, payload: Payload, expires_at: Timestamp) -> Result<Self, Error> {
+    pub(super) fn active(
+        facts: Facts,
+        flash: Messages,
+        payload: Payload,
+        expires_at: Timestamp,
+    ) -> Result<Self, Error> {
         let data = read_data(payload.data())?;
         Ok(Self {
-            facts,
-            expires_at,
             token_expires_at: Some(expires_at),
-            data,
             flash: Flash::arrived(flash.clone()),
-            state: State::Active,
-            changes: 0,
-            renewals: 0,
-            data_touched: false,
-            replaced: false,
-            renew: false,
-            authenticated_now: false,
-            wanted: false,
             base: Some(Base { payload, flash }),
-            unconfirmed: None,
-            client: None,
+            ..Self::untouched(State::Active, facts, expires_at, data)
         })
     }
 
@@ -149,7 +155,7 @@ impl<T: SessionData> Session<T> {
 }
 
 impl Facts {
-    fn of(parsed: &mut Parsed<'_>, id: SessionId, version: Version) -> Self {
+    pub(super) fn of(parsed: &mut Parsed<'_>, id: SessionId, version: Version) -> Self {
         Self {
             id: Some(id),
             created_at: parsed.iat,
@@ -159,6 +165,7 @@ impl Facts {
             subject: parsed.sub.take().map(Cow::into_owned),
             authenticated_at: parsed.auth,
             epoch: parsed.epoch,
+            rotated_at: parsed.rat,
             binding: parsed.bind.take().map(|Object(bind)| bind),
         }
     }

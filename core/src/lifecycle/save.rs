@@ -11,7 +11,7 @@ use crate::{
     flash::Messages,
     id::SessionId,
     json::{MOST_NESTED, nesting, parse, read_data, to_json, to_value},
-    merge::merge,
+    merge::{MergePolicies, merge},
     payload::{Meta, Parsed, Payload},
     record::Version,
     session::{Base, Facts, Session, SessionData, State},
@@ -24,7 +24,8 @@ impl<T: SessionData> Session<T> {
     /// What has to be written, if anything has.
     ///
     /// # Errors
-    /// [`Error::Serialize`], [`Error::Random`]; the session is as it was.
+    /// [`Error::Serialize`], [`Error::Random`]; [`Error::Rejected`] with [`Rejection::Superseded`] if the client's token was replaced just
+    /// now, and something would have to be written: no session is begun for it. The session is as it was.
     pub fn draft(&self, context: &CommitContext<'_>) -> Result<Option<Draft>, Error> {
         if self.state == State::Destroyed {
             return Ok(None);
@@ -54,6 +55,10 @@ impl<T: SessionData> Session<T> {
         if !(data.is_some() || flash_changed || self.renew || wanted || (bound && !created)) {
             return Ok(None);
         }
+        if self.rejection() == Some(Rejection::Superseded) {
+            // The client has a newer token, or is about to: the one of a session begun here would replace it.
+            return Err(Rejection::Superseded.into());
+        }
 
         let mut facts = self.facts.clone();
         let id = match &facts.id {
@@ -62,7 +67,10 @@ impl<T: SessionData> Session<T> {
         };
         facts.version = facts.version.next(context.random)?;
         let rotated = self.renew && !created;
-        facts.rotation = facts.rotation.saturating_add(u64::from(rotated));
+        if rotated {
+            facts.rotation = facts.rotation.saturating_add(1);
+            facts.rotated_at = Some(context.now);
+        }
         if self.authenticated_now {
             facts.authenticated_at = Some(context.now);
             // The absolute timeout counts from the last proof of identity (NIST SP 800-63B-4, Reauthentication): who signs in gets all of it.
@@ -100,6 +108,12 @@ impl<T: SessionData> Session<T> {
             changes: self.changes,
             renewals: self.renewals,
         }))
+    }
+
+    /// Whether the next draft may have changed data: [`Session::data_mut`] was called. A draft tells for sure, and costs more.
+    #[must_use]
+    pub const fn is_data_touched(&self) -> bool {
+        self.data_touched
     }
 
     /// Notes that a draft was written. What was done to the session since the draft was made is left for the next one.
@@ -141,8 +155,9 @@ impl<T: SessionData> Session<T> {
     ///
     /// # Errors
     /// [`Error::Rejected`] with [`Rejection::Superseded`] if the session was rotated or given to another subject meanwhile: what
-    /// this request wanted to write was meant for the session before, and is dropped.
-    /// [`Error::Unreadable`] if the record or the merged data doesn't fit.
+    /// this request wanted to write was meant for the session before, and is dropped, but for what [`Session::survivor`] saves.
+    /// [`Error::MergeConflict`] if another request changed a field that must not be changed by two.
+    /// [`Error::Unreadable`] if the record or the merged data doesn't fit. The session is as it was.
     pub fn rebase(
         &mut self,
         version: Version,
@@ -161,8 +176,8 @@ impl<T: SessionData> Session<T> {
             return Ok(());
         }
         if self.data_touched {
-            let merged = merge(&self.base_value()?, &to_value(&self.data)?, parse(theirs.data())?);
-            self.data = serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))?;
+            let policies = T::merge_policies();
+            self.data = merged(&policies, &self.base_value()?, &to_value(&self.data)?, theirs.data())?;
         } else {
             self.data = read_data(theirs.data())?;
         }
@@ -170,6 +185,45 @@ impl<T: SessionData> Session<T> {
         self.flash.rebase(&base_flash, &flash);
         self.based_on(version, expires_at, theirs, flash);
         Ok(())
+    }
+
+    /// After a conflict with a rotation: the session as the store holds it now, with those changes of this request that are declared to
+    /// survive ([`MergePolicies::survives_rotation`](crate::MergePolicies::survives_rotation)); `None` if there are none, or if the session was
+    /// given to another subject. It is to be saved, and is not for this request to see: it may hold what only the new token gives.
+    ///
+    /// # Errors
+    /// As [`Session::rebase`].
+    pub fn survivor(
+        &self,
+        version: Version,
+        expires_at: Timestamp,
+        theirs: &[u8],
+    ) -> Result<Option<Self>, Error> {
+        let policies = T::merge_policies();
+        let (Some(base), Some(id)) = (&self.base, &self.facts.id) else { return Ok(None) };
+        if !policies.has_survivors() || !self.data_touched || self.replaced {
+            return Ok(None);
+        }
+        let before = Parsed::of(base.payload.as_bytes())?;
+        let same_record = |parsed: &Parsed<'_>| {
+            // Who signs in makes the session of a visitor theirs; of one who was signed in nothing goes to another.
+            let same_subject = before.sub.is_none() || before.sub == parsed.sub;
+            parsed.key == self.key() && same_subject && before.sub.as_deref() == self.subject()
+        };
+        let (payload, found) = Payload::read(Zeroizing::new(theirs.to_vec()), |parsed| {
+            Ok(same_record(parsed)
+                .then(|| (core::mem::take(&mut parsed.flash), Facts::of(parsed, id.clone(), version))))
+        })?;
+        let Some((flash, facts)) = found else { return Ok(None) };
+        let base = self.base_value()?;
+        let surviving = policies.surviving(&base, &to_value(&self.data)?);
+        if surviving == base {
+            return Ok(None);
+        }
+        let data = merged(&policies, &base, &surviving, payload.data())?;
+        let mut survivor = Self::active(facts, flash, payload, expires_at)?;
+        *survivor.data_mut() = data;
+        Ok(Some(survivor))
     }
 
     /// Before an exact update is tried again: forgets what this request made of the data and takes what the store holds now.
@@ -255,6 +309,19 @@ impl<T: SessionData> Session<T> {
     }
 }
 
+/// What `mine` made of `base`, done to what is stored.
+fn merged<T: SessionData>(
+    policies: &MergePolicies,
+    base: &Value,
+    mine: &Value,
+    stored: &[u8],
+) -> Result<T, Error> {
+    // Each of the three as this program writes it: a field that is missing in what is stored, because it has its default, was not removed.
+    let theirs = to_value(&read_data::<T>(stored)?)?;
+    let merged = policies.merge(base, mine, theirs)?;
+    serde_json::from_value(merged).map_err(|_| Error::Unreadable(Unreadable::Data))
+}
+
 /// The data as JSON, borrowed from what was loaded or written just now.
 enum Text<'a> {
     Loaded(&'a [u8]),
@@ -286,6 +353,7 @@ impl Facts {
             sub: self.subject.as_deref(),
             auth: self.authenticated_at,
             epoch: self.epoch.filter(|_| held),
+            rat: self.rotated_at.filter(|_| record),
             bind: self.binding.as_ref().filter(|_| held),
             flash,
         }

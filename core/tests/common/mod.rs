@@ -125,6 +125,8 @@ impl Site {
             stored.version,
             stored.expires_at,
             Zeroizing::new(stored.payload.clone()),
+            self.now(),
+            Duration::from_secs(30),
         )
     }
 

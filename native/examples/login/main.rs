@@ -47,9 +47,12 @@ For example:
 #[derive(Parser)]
 #[command(name = "login", after_help = ROUTES)]
 struct Options {
-    /// Where sessions are kept: in this process's memory, or sealed in the cookie itself.
+    /// Where sessions are kept: in this process's memory, sealed in the cookie itself, or (built with `--features redis`) in Redis.
     #[arg(long, value_enum, default_value_t = StoreKind::Memory)]
     store: StoreKind,
+    /// Where Redis is.
+    #[arg(long, default_value = "redis://127.0.0.1:6379")]
+    redis_url: String,
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     addr: SocketAddr,
@@ -67,7 +70,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
-    let app = App::new(options.store, config()?)?;
+    let app = App::new(options.store, &options.redis_url, config()?).await?;
     let listener = tokio::net::TcpListener::bind(options.addr)
         .await
         .map_err(|error| format!("can't listen on {}: {error}; choose another with --addr", options.addr))?;

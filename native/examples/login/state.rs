@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "redis")]
+use session_native::RedisStore;
 use session_native::{
     Config, CookieHeld, Error, Key, MemoryStore, SessionData, Sessions, Stored, Summary, axum::SessionLayer,
 };
@@ -36,6 +38,8 @@ pub(crate) struct Profile {
 pub(crate) enum StoreKind {
     Memory,
     Cookie,
+    #[cfg(feature = "redis")]
+    Redis,
 }
 
 /// The sessions of this application, whichever way they are kept.
@@ -43,34 +47,59 @@ pub(crate) enum StoreKind {
 pub(crate) enum App {
     Memory(Sessions<UserSession, Stored<MemoryStore>>),
     Cookie(Sessions<UserSession, CookieHeld>),
+    #[cfg(feature = "redis")]
+    Redis(Sessions<UserSession, Stored<RedisStore>>),
+}
+
+/// The same for every place where sessions can be.
+macro_rules! any {
+    ($app:expr, $sessions:ident => $does:expr) => {
+        match $app {
+            App::Memory($sessions) => $does,
+            App::Cookie($sessions) => $does,
+            #[cfg(feature = "redis")]
+            App::Redis($sessions) => $does,
+        }
+    };
+}
+
+/// The same for every store; something else if cookies are all there is.
+macro_rules! stored {
+    ($app:expr, $sessions:ident => $does:expr, else $other:expr) => {
+        match $app {
+            App::Memory($sessions) => $does,
+            #[cfg(feature = "redis")]
+            App::Redis($sessions) => $does,
+            App::Cookie(_) => $other,
+        }
+    };
 }
 
 impl App {
-    pub(crate) fn new(store: StoreKind, config: Config) -> Result<Self, Error> {
+    pub(crate) async fn new(store: StoreKind, redis_url: &str, config: Config) -> Result<Self, Error> {
+        let _ = redis_url; // unused without the feature
         Ok(match store {
             StoreKind::Memory => Self::Memory(Sessions::new(config, MemoryStore::new())?),
             StoreKind::Cookie => Self::Cookie(Sessions::cookie(config)?),
+            #[cfg(feature = "redis")]
+            StoreKind::Redis => Self::Redis(Sessions::new(config, RedisStore::connect(redis_url).await?)?),
         })
     }
 
     pub(crate) fn layer(&self) -> SessionLayer<UserSession> {
-        match self {
-            Self::Memory(sessions) => SessionLayer::new(sessions.clone()),
-            Self::Cookie(sessions) => SessionLayer::new(sessions.clone()),
-        }
+        any!(self, sessions => SessionLayer::new(sessions.clone()))
     }
 
     pub(crate) fn config(&self) -> &Config {
-        match self {
-            Self::Memory(sessions) => sessions.config(),
-            Self::Cookie(sessions) => sessions.config(),
-        }
+        any!(self, sessions => sessions.config())
     }
 
     pub(crate) const fn store_name(&self) -> &'static str {
         match self {
             Self::Memory(_) => "this process's memory; the cookie names one",
             Self::Cookie(_) => "the cookie itself, sealed",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "Redis; the cookie names one",
         }
     }
 
@@ -79,38 +108,27 @@ impl App {
         &self,
         username: &str,
     ) -> Result<Option<Vec<Summary<UserSession>>>, Error> {
-        match self {
-            Self::Memory(sessions) => {
-                let mut found = sessions.by_subject(username).await?;
-                found.sort_by_key(|summary| summary.created_at);
-                Ok(Some(found))
-            }
-            Self::Cookie(_) => Ok(None),
-        }
+        stored!(self, sessions => {
+            let mut found = sessions.by_subject(username).await?;
+            found.sort_by_key(|summary| summary.created_at);
+            Ok(Some(found))
+        }, else Ok(None))
     }
 
     /// Ends one of the user's own sessions. `false` if it is not (or no longer) one of them.
     pub(crate) async fn revoke_one(&self, username: &str, key: &Key) -> Result<bool, Error> {
         let own = self.sessions_of(username).await?.unwrap_or_default();
-        match self {
-            Self::Memory(sessions) if own.iter().any(|summary| summary.key == *key) => {
-                sessions.revoke(key).await
-            }
-            _ => Ok(false),
+        if !own.iter().any(|summary| summary.key == *key) {
+            return Ok(false);
         }
+        stored!(self, sessions => sessions.revoke(key).await, else Ok(false))
     }
 
     pub(crate) async fn revoke_others(&self, username: &str, kept: &Key) -> Result<u64, Error> {
-        match self {
-            Self::Memory(sessions) => sessions.revoke_others(username, kept).await,
-            Self::Cookie(_) => Ok(0),
-        }
+        stored!(self, sessions => sessions.revoke_others(username, kept).await, else Ok(0))
     }
 
     pub(crate) async fn revoke_everywhere(&self, username: &str) -> Result<(), Error> {
-        match self {
-            Self::Memory(sessions) => sessions.revoke_subject(username).await,
-            Self::Cookie(sessions) => sessions.revoke_subject(username).await,
-        }
+        any!(self, sessions => sessions.revoke_subject(username).await)
     }
 }

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Other services that are built on tower and the `http` crate can use [`SessionLayer`] too, where a response's body can be made of a `String` (it
-//! answers 503 and 413 by itself): they get the handle by `SessionHandle::from_request_parts(&mut parts, &())`.
+//! answers 503, 413 and 409 by itself): they get the handle by `SessionHandle::from_request_parts(&mut parts, &())`.
 //!
 //! # Deployment
 //! - To bind sessions to addresses, serve with `into_make_service_with_connect_info::<SocketAddr>()`; behind proxies name them with
@@ -34,6 +34,8 @@
 //!   only if they obey both.
 //! - If the store is down, a handler that wants the session answers 503 and the client's cookie is left alone: a failure is
 //!   not a sign-out.
+//! - A handler's answer stands where its session was ended or rotated by another request meanwhile: what it wrote is not saved, and no cookie is
+//!   set. A field whose merge policy is `Fail`, changed by two requests at once, makes the later answer a 409.
 
 mod extract;
 mod layer;
@@ -47,12 +49,14 @@ use core::time::Duration;
 
 use ::axum::http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{error::Error, store::StoreError};
+use crate::error::Error;
 
 /// The answer when a session can't be had or saved. Gives nothing away, and leaves the client's cookie alone.
 fn failure<B: From<String>>(error: &Error) -> Response<B> {
     let (status, message) = if error.is_too_large() {
         (StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+    } else if error.is_conflict() {
+        (StatusCode::CONFLICT, "another request changed the same at the same time: load it again".into())
     } else if error.is_unavailable() {
         (StatusCode::SERVICE_UNAVAILABLE, "the session store is not available, try again later".into())
     } else {
@@ -72,7 +76,7 @@ fn failure<B: From<String>>(error: &Error) -> Response<B> {
 /// In whole seconds, as the header wants it.
 fn retry_after(error: &Error) -> u64 {
     let wait = match error {
-        Error::Store(StoreError::Unavailable { retry_after, .. }) => retry_after.unwrap_or_default(),
+        Error::Store(error) => error.retry_after().unwrap_or_default(),
         _ => Duration::ZERO,
     };
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
@@ -81,6 +85,7 @@ fn retry_after(error: &Error) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
 
     #[test]
     fn retry_after_is_whole_seconds_and_never_zero() {
@@ -90,5 +95,7 @@ mod tests {
             assert_eq!(super::retry_after(&error), seconds, "{wait:?}");
         }
         assert_eq!(retry_after(&Error::Contended), 1);
+        let open = StoreError::CircuitOpen { retry_after: Duration::from_millis(4200) };
+        assert_eq!(retry_after(&open.into()), 5);
     }
 }

@@ -10,7 +10,7 @@ use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, Rejection, Session, SessionData, SubjectTag, Timestamp,
 };
 
-use super::{Cell, Change, Sealed, Written};
+use super::{Cell, Change, Refusal, Sealed, Written};
 use crate::{error::Error, sessions::Shared};
 
 /// Sessions that the client keeps, sealed, in its cookie: no store, any number of servers, at most 4096 bytes.
@@ -39,8 +39,8 @@ pub struct CookieHeld {
 enum Ended {
     /// Destroyed.
     Wholly,
-    /// Tokens of fewer rotations are dead.
-    Before(u64),
+    /// Tokens of fewer rotations are dead since then.
+    Before(u64, Timestamp),
 }
 
 /// What is remembered until a time.
@@ -89,7 +89,7 @@ impl CookieHeld {
         if let Some(key) = session.key() {
             match lock(&self.ended).get(&key) {
                 Some(Ended::Wholly) => return Err(Rejection::Revoked),
-                Some(Ended::Before(rotation)) if session.rotation() < *rotation => {
+                Some(Ended::Before(rotation, _)) if session.rotation() < *rotation => {
                     return Err(Rejection::Superseded);
                 }
                 _ => {}
@@ -111,7 +111,9 @@ impl CookieHeld {
         // Requests that overlap may come here in any order: the strictest word counts.
         let ended = match (all.get(&key), ended) {
             (Some(Ended::Wholly), _) | (_, Ended::Wholly) => Ended::Wholly,
-            (Some(Ended::Before(before)), Ended::Before(rotation)) => Ended::Before(rotation.max(*before)),
+            (Some(Ended::Before(before, _)), Ended::Before(rotation, at)) => {
+                Ended::Before(rotation.max(*before), at)
+            }
             (None, ended) => ended,
         };
         all.insert(key, ended, now + shared.config.expiry.absolute(), now);
@@ -120,10 +122,20 @@ impl CookieHeld {
 
 impl Sealed for CookieHeld {
     const TOKEN: Kind = Kind::CookieHeld;
+    const NAME: &'static str = "cookie";
 
-    async fn load<T: SessionData>(&self, _: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
-        let session = Session::from_cookie(opened)?;
-        self.check(&session).map_err(CoreError::Rejected)?;
+    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Refusal> {
+        let session = Session::from_cookie(opened).map_err(Error::from)?;
+        let key = session.key();
+        self.check(&session).map_err(|reason| {
+            let rejection = match (reason, key.and_then(|key| lock(&self.ended).get(&key).copied())) {
+                (Rejection::Superseded, Some(Ended::Before(_, at))) => {
+                    Rejection::of_old_token(at, shared.now(), shared.config.rotation_grace)
+                }
+                _ => reason,
+            };
+            Refusal::of(key)(CoreError::Rejected(rejection).into())
+        })?;
         Ok(session)
     }
 
@@ -154,13 +166,13 @@ impl Sealed for CookieHeld {
             session.accept(draft);
             session.renew_token();
             if rotated {
-                self.remember(shared, session.key(), Ended::Before(session.rotation()));
+                self.remember(shared, session.key(), Ended::Before(session.rotation(), shared.now()));
             }
             Ok(Written::Saved(Change { started, rotated, cookie: Some(cookie) }))
         })
     }
 
-    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+    async fn confirm<T: SessionData>(&self, session: &impl Cell<T>) -> Result<(), Error> {
         session.with(|session| self.check(session)).map_err(Error::Ended)
     }
 

@@ -6,12 +6,12 @@ mod stored;
 use std::sync::{Mutex, PoisonError};
 
 pub use cookie_held::CookieHeld;
-use session_core::{Session, SetCookie, Timestamp, Version};
+use session_core::{Key, Session, SetCookie, Timestamp, Version};
 pub use stored::Stored;
 
 use sealed::Backend as Sealed;
 
-use crate::sessions::Plain;
+use crate::{error::Error, sessions::Plain};
 
 /// Where sessions are kept: [`CookieHeld`] or [`Stored`]. Sealed: to keep sessions elsewhere, write a
 /// [`Store`](crate::Store).
@@ -26,11 +26,11 @@ pub trait Backend: sealed::Backend {}
 impl<B: sealed::Backend> Backend for B {}
 
 mod sealed {
-    use core::future::Future;
+    use core::{future::Future, time::Duration};
 
-    use session_core::{Error as CoreError, Kind, Opened, Plaintext, Session, SessionData, Timestamp};
+    use session_core::{Error as CoreError, Key, Kind, Opened, Plaintext, Session, SessionData, Timestamp};
 
-    use super::{Cell, Written};
+    use super::{Cell, Refusal, Written};
     use crate::{error::Error, sessions::Shared};
 
     /// What the two places do differently.
@@ -38,12 +38,15 @@ mod sealed {
         /// The kind of the clients' tokens.
         const TOKEN: Kind;
 
+        /// What it is called in metrics and traces.
+        const NAME: &'static str;
+
         /// The session of an authentic, unexpired token; [`CoreError::Rejected`] if there is none any more.
         fn load<T: SessionData>(
             &self,
             shared: &Shared<T>,
             opened: Opened,
-        ) -> impl Future<Output = Result<Session<T>, Error>> + Send;
+        ) -> impl Future<Output = Result<Session<T>, Refusal>> + Send;
 
         /// Extends what is stored of a session that passed every check.
         fn extend<T: SessionData>(
@@ -59,10 +62,27 @@ mod sealed {
             session: &impl Cell<T>,
         ) -> impl Future<Output = Result<Written, Error>> + Send;
 
+        /// Takes the lease of a session that many requests save at once: see [`Store::lease`](crate::Store::lease). Where saves never
+        /// conflict it is never asked for.
+        fn lease(
+            &self,
+            key: &Key,
+            holder: u64,
+            ttl: Duration,
+        ) -> impl Future<Output = Result<bool, Error>> + Send {
+            let _ = (key, holder, ttl);
+            core::future::ready(Ok(true))
+        }
+
+        /// Gives it back.
+        fn release(&self, key: &Key, holder: u64) -> impl Future<Output = Result<(), Error>> + Send {
+            let _ = (key, holder);
+            core::future::ready(Ok(()))
+        }
+
         /// Whether the session is still what was loaded: [`Error::Ended`] if it was ended or rotated meanwhile.
         fn confirm<T: SessionData>(
             &self,
-            shared: &Shared<T>,
             session: &impl Cell<T>,
         ) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -78,6 +98,25 @@ mod sealed {
     }
 }
 
+/// Why a session was not loaded, and which one it was, if its token said so: whoever looks into a stolen token wants to know.
+pub struct Refusal {
+    pub(crate) error: Error,
+    pub(crate) key: Option<Key>,
+}
+
+impl Refusal {
+    /// Of the session that an authentic token names.
+    pub(crate) fn of(key: Option<Key>) -> impl FnOnce(Error) -> Self {
+        move |error| Self { error, key }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), key: None }
+    }
+}
+
 /// What came of one try to save.
 pub enum Written {
     /// There was nothing to save.
@@ -89,6 +128,7 @@ pub enum Written {
 }
 
 /// A record that another request stored.
+#[derive(Clone)]
 pub struct Theirs {
     pub(crate) version: Version,
     pub(crate) expires_at: Timestamp,

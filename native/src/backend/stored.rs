@@ -1,13 +1,16 @@
 //! Sessions in a store; the cookie holds a reference.
 
+use core::time::Duration;
+
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, RecordCodec, Reference, Rejection, Session,
     SessionData, SubjectTag, Timestamp, Unreadable, lifecycle::Draft,
 };
 
-use super::{Cell, Change, Sealed, Theirs, Written};
+use super::{Cell, Change, Refusal, Sealed, Theirs, Written};
 use crate::{
     error::Error,
+    observe::Observed,
     sessions::{Plain, Shared},
     store::{Found, Lookup, Record, Saved, Store},
 };
@@ -23,7 +26,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Stored<S> {
-    pub(crate) store: S,
+    pub(crate) store: Observed<S>,
     pub(crate) codec: RecordCodec,
 }
 
@@ -40,14 +43,13 @@ impl<S: Store> Stored<S> {
         let payload = self.codec.encode(key, draft.payload(), shared.random())?;
         Ok(Record::new(draft.version(), draft.expires_at(), payload).of_subject(draft.subject()))
     }
-}
 
-impl<S: Store> Sealed for Stored<S> {
-    const TOKEN: Kind = Kind::Reference;
-
-    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Error> {
+    async fn load_referenced<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        reference: &Reference,
+    ) -> Result<Session<T>, Error> {
         let now = shared.now();
-        let reference = Reference::from_token(opened)?;
         let key = reference.key();
         let lookup = Lookup { subject: reference.subject().map(SubjectTag::new), ..Lookup::default() };
         let found = self.store.load(&key, lookup).await?.ok_or(CoreError::Rejected(Rejection::Revoked))?;
@@ -56,11 +58,28 @@ impl<S: Store> Sealed for Stored<S> {
             return Err(CoreError::Rejected(Rejection::Expired).into());
         }
         let payload = self.decode(&key, &record)?;
-        let session = Session::from_record(&reference, record.version, record.expires_at, payload)?;
+        let session = Session::from_record(
+            reference,
+            record.version,
+            record.expires_at,
+            payload,
+            now,
+            shared.config.rotation_grace,
+        )?;
         if session.epoch().unwrap_or(0) < found.epoch {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
         }
         Ok(session)
+    }
+}
+
+impl<S: Store> Sealed for Stored<S> {
+    const TOKEN: Kind = Kind::Reference;
+    const NAME: &'static str = S::NAME;
+
+    async fn load<T: SessionData>(&self, shared: &Shared<T>, opened: Opened) -> Result<Session<T>, Refusal> {
+        let reference = Reference::from_token(opened).map_err(Error::from)?;
+        self.load_referenced(shared, &reference).await.map_err(Refusal::of(Some(reference.key())))
     }
 
     /// A round trip of its own, once in a tenth of the idle timeout: a token that is refused must not keep a session alive.
@@ -116,7 +135,15 @@ impl<S: Store> Sealed for Stored<S> {
         }
     }
 
-    async fn confirm<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
+    async fn lease(&self, key: &Key, holder: u64, ttl: Duration) -> Result<bool, Error> {
+        Ok(self.store.lease(key, holder, ttl).await?)
+    }
+
+    async fn release(&self, key: &Key, holder: u64) -> Result<(), Error> {
+        Ok(self.store.release(key, holder).await?)
+    }
+
+    async fn confirm<T: SessionData>(&self, session: &impl Cell<T>) -> Result<(), Error> {
         let (key, subject) = session.with(|session| (session.key(), session.subject().map(SubjectTag::new)));
         let Some(key) = key else { return Ok(()) };
         let found = self.store.load(&key, Lookup { subject, ..Lookup::default() }).await?;

@@ -2,20 +2,24 @@
 
 mod save;
 mod shared;
+mod turn;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use session_core::{
     Client, Config, Error as CoreError, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection, Session,
     SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
 };
 pub(crate) use shared::Shared;
+use tracing::Instrument as _;
+use turn::Queues;
 
 use crate::{
-    backend::{Backend, CookieHeld, Stored},
+    backend::{Backend, CookieHeld, Refusal, Stored},
     clock::{Clock, SystemClock},
     error::Error,
     event::{Event, EventKind, Listeners},
+    observe::{Observed, Timings, count_error},
     store::{Query, Record, Store},
 };
 
@@ -28,7 +32,8 @@ pub(crate) type Plain = zeroize::Zeroizing<Vec<u8>>;
 /// Clones share everything. Nothing in it belongs to one request: every request has its own [`Session`].
 ///
 /// A client's cookie is set when its session begins, is rotated or extended, and is removed by [`Sessions::destroy`] alone: a request that
-/// comes with a dead token gets no cookie at all, because the browser may have received a newer one meanwhile.
+/// comes with a dead token gets no cookie unless it begins a session, and if the token was replaced just now it begins none, because the
+/// browser may have received a newer one meanwhile ([`Config::rotation_grace`]).
 ///
 /// See the [crate's example](crate).
 pub struct Sessions<T, B> {
@@ -51,7 +56,7 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
         let codec = RecordCodec::new(&config.keys)
             .encrypted(config.encrypt_at_rest && away)
             .deflated_from(config.compress_records_from.filter(|_| away));
-        Self::with_backend(config, Stored { store, codec })
+        Self::with_backend(config, Stored { store: Observed::new(store), codec })
     }
 
     pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
@@ -61,6 +66,11 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {
+        &self.inner.backend.store.store
+    }
+
+    /// The store, whose commands are measured.
+    pub(crate) fn observed(&self) -> &Observed<S> {
         &self.inner.backend.store
     }
 }
@@ -104,8 +114,15 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         config.validate()?;
         let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
         let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
-        let shared =
-            Shared { config, clock: Arc::new(SystemClock), random, codec, listeners: Listeners::default() };
+        let shared = Shared {
+            config,
+            clock: Arc::new(SystemClock),
+            random,
+            codec,
+            listeners: Listeners::new(B::NAME),
+            timings: Timings::new(B::NAME),
+            queues: Queues::default(),
+        };
         Ok(Self { inner: Arc::new(Inner { shared, backend }) })
     }
 
@@ -194,22 +211,33 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let mut rejection = None;
         let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
-            match self.load_token(token, client).await {
+            let begun = Instant::now();
+            let span = tracing::debug_span!("session.load", store = B::NAME);
+            match self.load_token(token, client).instrument(span).await {
                 Ok(session) => {
+                    shared.timings.load.record(begun.elapsed());
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(session);
                 }
-                Err(Error::Core(CoreError::Rejected(reason))) => {
-                    shared.listeners.tell(EventKind::of(reason), None, None);
-                    // What an authentic token was refused for says more than that another one was rubbish.
-                    if rejection.is_none_or(|before: Rejection| !before.is_of_authentic_token()) {
+                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), key }) => {
+                    shared.listeners.tell(EventKind::of(reason), key, None);
+                    // What an authentic token was refused for says more than that another one was rubbish; and next to a token that was
+                    // replaced just now, no other may bring a cookie.
+                    if reason == Rejection::Superseded
+                        || rejection.is_none_or(|before: Rejection| !before.is_of_authentic_token())
+                    {
                         rejection = Some(reason);
                     }
                 }
-                Err(Error::Core(CoreError::Unreadable(reason))) if !shared.config.fail_on_unreadable => {
-                    tracing::warn!(%reason, "a session can't be read; its client goes on without it");
+                Err(Refusal { error, .. }) => {
+                    count_error(B::NAME, &error);
+                    if !matches!(error, Error::Core(CoreError::Unreadable(_)))
+                        || shared.config.fail_on_unreadable
+                    {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "the client of a session goes on without it");
                 }
-                Err(error) => return Err(error),
             }
         }
         let mut session = self.anonymous(rejection);
@@ -217,12 +245,15 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         Ok(session)
     }
 
-    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Error> {
+    async fn load_token(&self, token: &[u8], client: &Client<'_>) -> Result<Session<T>, Refusal> {
         let shared = &self.inner.shared;
-        let opened = shared.codec.open(token, shared.now()).map_err(CoreError::Rejected)?;
+        let opened = shared
+            .codec
+            .open(token, shared.now())
+            .map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
         let sealed_with = opened.key_id();
         let mut session = self.inner.backend.load(shared, opened).await?;
-        self.bind(&mut session, client)?;
+        self.bind(&mut session, client).map_err(Refusal::of(session.key()))?;
         let expiry = &shared.config.expiry;
         if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {
             self.inner.backend.extend(&session, extended).await?;

@@ -1,15 +1,17 @@
 //! Saving and ending sessions: one write at a time, tried again on what another request stored.
 
-use core::time::Duration;
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Instant};
 
-use session_core::{Error as CoreError, Random, Rejection, Session, SessionData, SetCookie, State};
+use session_core::{Error as CoreError, Rejection, Session, SessionData, SetCookie, State};
 
-use super::{Inner, Sessions, shared::Shared};
+use tracing::Instrument as _;
+
+use super::{Inner, Sessions, shared::Shared, turn::Turn};
 use crate::{
     backend::{Backend, Cell, Change, Theirs, Written},
     error::Error,
     event::EventKind,
+    observe::count_error,
 };
 
 impl<T: SessionData, B: Backend> Sessions<T, B> {
@@ -17,11 +19,12 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// anonymous one that nothing was written to is not stored and gets no cookie.
     ///
     /// If another request changed the session meanwhile, both changes take effect: they are merged field by field
-    /// ([`merge`](session_core::merge)).
+    /// ([`merge`](session_core::merge)), and where both changed the same field its [`MergePolicy`](session_core::MergePolicy) says what becomes of it.
     ///
     /// # Errors
-    /// [`CoreError::CookieTooLarge`], [`CoreError::Serialize`], [`Error::Store`], [`Error::Contended`]: nothing was saved, and the session
-    /// is as it was. [`Error::Ended`]: the session was ended or rotated elsewhere, and is now anonymous.
+    /// [`CoreError::CookieTooLarge`], [`CoreError::Serialize`], [`CoreError::MergeConflict`], [`Error::Store`], [`Error::Contended`]: nothing
+    /// was saved, and the session is as it was. [`Error::Ended`]: the session was ended or rotated elsewhere, and is now anonymous; or it was
+    /// loaded with a token that was replaced just now ([`Config::rotation_grace`](crate::Config::rotation_grace)), and something was written to it.
     pub async fn commit(&self, session: &mut Session<T>) -> Result<Option<SetCookie>, Error> {
         self.commit_cell(&Mutex::new(session)).await
     }
@@ -32,6 +35,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        let span = tracing::debug_span!("session.commit", store = B::NAME);
+        self.save_and_issue(session).instrument(span).await
+    }
+
+    async fn save_and_issue(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
         let shared = &self.inner.shared;
         let cookie = match self.write(session, Conflicting::Merge).await? {
             Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
@@ -54,7 +62,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         if !session.with(|session| session.token_due(&shared.config.expiry)) {
             return Ok(None);
         }
-        match backend.confirm(shared, session).await {
+        match backend.confirm(session).await {
             Ok(()) => session.with(|session| self.due_cookie(session)),
             Err(Error::Ended(reason)) => {
                 self.ended(session, reason);
@@ -107,9 +115,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         session: &impl Cell<T>,
         change: &mut (dyn FnMut(&mut T) + Send),
     ) -> Result<(), Error> {
+        let span = tracing::debug_span!("session.update", store = B::NAME);
         // What the request changed before is merged; only `change` is done again.
-        self.write(session, Conflicting::Merge).await?;
-        let written = self.write(session, Conflicting::Redo(change)).await;
+        self.write(session, Conflicting::Merge).instrument(span.clone()).await?;
+        let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
         match written {
             Err(error) if !matches!(error, Error::Ended(_)) => {
                 session.with(Session::undo_data)?;
@@ -119,31 +128,90 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
     }
 
+    /// Saves, and measures it.
     async fn write(
         &self,
         session: &impl Cell<T>,
-        mut conflicting: Conflicting<'_, T>,
+        conflicting: Conflicting<'_, T>,
     ) -> Result<Option<Change>, Error> {
+        let begun = Instant::now();
+        let written = self.write_to_the_end(session, conflicting).await;
+        match &written {
+            Ok(Some(_)) => self.inner.shared.timings.store.record(begun.elapsed()),
+            Ok(None) => {}
+            Err(error) => count_error(B::NAME, error),
+        }
+        written
+    }
+
+    async fn write_to_the_end(
+        &self,
+        session: &impl Cell<T>,
+        conflicting: Conflicting<'_, T>,
+    ) -> Result<Option<Change>, Error> {
+        match self.contend(session, conflicting).await? {
+            Outcome::Done(change) => Ok(change),
+            Outcome::Ended(reason, mut survivor) => {
+                // Before the request hears that its session is no more: if this fails, it may commit again.
+                while let Some(session) = survivor {
+                    survivor = match self.contend(&Mutex::new(*session), Conflicting::Merge).await? {
+                        Outcome::Done(_) => None,
+                        Outcome::Ended(_, survivor) => survivor,
+                    };
+                }
+                Err(self.ended(session, reason))
+            }
+        }
+    }
+
+    /// Tries until it came first.
+    async fn contend(
+        &self,
+        session: &impl Cell<T>,
+        mut conflicting: Conflicting<'_, T>,
+    ) -> Result<Outcome<T>, Error> {
         let Inner { shared, backend } = &*self.inner;
-        if let Conflicting::Redo(change) = &mut conflicting {
+        let redo = matches!(conflicting, Conflicting::Redo(_));
+        let (key, writes) = session.with(|session| (session.key(), redo || session.is_data_touched()));
+        let mut turn = Turn::begin(shared, key, writes).await;
+        let outcome = self.try_in(&mut turn, session, &mut conflicting).await;
+        turn.end(backend).await;
+        outcome
+    }
+
+    async fn try_in<'a>(
+        &'a self,
+        turn: &mut Turn<'a>,
+        session: &impl Cell<T>,
+        conflicting: &mut Conflicting<'_, T>,
+    ) -> Result<Outcome<T>, Error> {
+        let Inner { shared, backend } = &*self.inner;
+        if let Conflicting::Redo(change) = conflicting {
             session.with(|session| change(session.data_mut()));
         }
-        for conflicts in 0..MOST_CONFLICTS {
+        for _ in 0..MOST_CONFLICTS {
             let theirs = match backend.write(shared, session).await {
-                Ok(Written::Nothing) => return Ok(None),
+                Ok(Written::Nothing) => return Ok(Outcome::Done(None)),
                 Ok(Written::Saved(change)) => {
                     session.with(|session| tell(shared, &change, session));
-                    return Ok(Some(change));
+                    return Ok(Outcome::Done(Some(change)));
                 }
                 Ok(Written::Conflict(theirs)) => theirs,
-                Err(Error::Ended(reason)) => return Err(self.ended(session, reason)),
+                Err(Error::Ended(reason) | Error::Core(CoreError::Rejected(reason))) => {
+                    return Ok(Outcome::Ended(reason, None));
+                }
                 Err(error) => return Err(error),
             };
-            match session.with(|session| Self::rebase(session, theirs, &mut conflicting)) {
-                Ok(()) => back_off(conflicts, shared.random()).await?,
-                Err(Error::Core(CoreError::Rejected(reason))) => return Err(self.ended(session, reason)),
+            match session.with(|session| Self::rebase(session, theirs.clone(), conflicting)) {
+                Ok(()) => {}
+                Err(Error::Core(CoreError::Rejected(reason))) => {
+                    let Theirs { version, expires_at, payload } = theirs;
+                    let survivor = session.with(|session| session.survivor(version, expires_at, &payload))?;
+                    return Ok(Outcome::Ended(reason, survivor.map(Box::new)));
+                }
                 Err(error) => return Err(error),
             }
+            turn.wait(shared, backend).await?;
         }
         Err(Error::Contended)
     }
@@ -190,7 +258,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             session.with(Session::mark_destroyed);
             return Ok(None);
         }
-        backend.destroy(shared, session).await?;
+        let span = tracing::debug_span!("session.destroy", store = B::NAME);
+        backend.destroy(shared, session).instrument(span).await?;
         session.with(|session| {
             session.mark_destroyed();
             shared.listeners.tell(EventKind::Destroyed, session.key(), Some(session));
@@ -199,8 +268,16 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 }
 
-/// How often a save is tried again after another one came first.
+/// How often a save is tried at most. Who holds a lease and still keeps coming second stands against those that come new.
 const MOST_CONFLICTS: u32 = 64;
+
+/// What came of all tries to save.
+enum Outcome<T> {
+    /// Saved, or there was nothing to save.
+    Done(Option<Change>),
+    /// The session is no more, or not this request's any more; what is to be saved of it all the same.
+    Ended(Rejection, Option<Box<Session<T>>>),
+}
 
 /// What to do when another save came first.
 enum Conflicting<'a, T> {
@@ -208,16 +285,6 @@ enum Conflicting<'a, T> {
     Merge,
     /// Do this again on what it stored.
     Redo(&'a mut (dyn FnMut(&mut T) + Send)),
-}
-
-/// Waits a random time before the next try, from the third on, so that requests that collide don't collide again.
-async fn back_off(conflicts: u32, random: &dyn Random) -> Result<(), Error> {
-    let Some(exponent) = conflicts.checked_sub(1) else { return Ok(()) };
-    let mut dice = [0; 4];
-    random.fill(&mut dice)?;
-    let most = 1_000_u32 << exponent.min(5);
-    tokio::time::sleep(Duration::from_micros((u32::from_le_bytes(dice) % most).into())).await;
-    Ok(())
 }
 
 fn tell<T: SessionData>(shared: &Shared<T>, change: &Change, session: &Session<T>) {

@@ -6,7 +6,8 @@ use session_core::{
     Config, Kind, Plaintext, Random, SetCookie, Timestamp, TokenCodec, lifecycle::CommitContext,
 };
 
-use crate::{clock::Clock, error::Error, event::Listeners};
+use super::turn::Queues;
+use crate::{clock::Clock, error::Error, event::Listeners, observe::Timings};
 
 /// The configuration and what was made of it.
 pub struct Shared<T> {
@@ -15,6 +16,8 @@ pub struct Shared<T> {
     pub(super) random: Arc<dyn Random>,
     pub(super) codec: TokenCodec,
     pub(super) listeners: Listeners<T>,
+    pub(super) timings: Timings,
+    pub(super) queues: Queues,
 }
 
 impl<T> Shared<T> {

@@ -125,6 +125,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether records stay in this process: then they are not encrypted at rest.
     const IN_PROCESS: bool = false;
 
+    /// What the store is called in metrics and traces: "memory", "redis". A store that wraps another has its name.
+    const NAME: &'static str = "custom";
+
     /// Stores a record under a key that isn't taken. `false` if it is: nothing is overwritten. If it is taken by a record of this very version
     /// (an earlier try of this call, whose answer was lost), that is `true`.
     ///
@@ -260,16 +263,28 @@ pub trait Query: Store {
 ///
 /// let error = StoreError::unavailable("connection refused");
 /// assert_eq!(error.to_string(), "the session store is not available: connection refused");
+/// assert!(error.is_unavailable());
+/// assert!(!StoreError::Full { capacity: 1000 }.is_unavailable());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store can't be reached or didn't answer in time.
+    /// The store can't be reached, or can't serve now.
     Unavailable {
         /// What happened, for operators; holds no key and no value.
         reason: String,
         /// When trying again may help.
         retry_after: Option<Duration>,
+    },
+    /// The store didn't answer in time. Nobody knows whether it did what it was asked to.
+    TimedOut {
+        /// How long was waited for it.
+        after: Duration,
+    },
+    /// The store failed so often that it isn't asked for a while ([`Resilient`](crate::Resilient)). Nothing was done.
+    CircuitOpen {
+        /// When trying again may help.
+        retry_after: Duration,
     },
     /// The store holds as many sessions as it may. None was dropped to make room: nobody is signed out silently.
     Full {
@@ -286,7 +301,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The store can't be reached or didn't answer in time.
+    /// The store can't be reached, or can't serve now.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), retry_after: None }
     }
@@ -295,12 +310,49 @@ impl StoreError {
     pub fn misconfigured(reason: impl Into<String>) -> Self {
         Self::Misconfigured { reason: reason.into() }
     }
+
+    /// Whether it failed for want of an answer. A store that is full did answer.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. } | Self::CircuitOpen { .. })
+    }
+
+    /// When trying again may help, if that is known: for a `Retry-After` header.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::CircuitOpen { retry_after } => Some(*retry_after),
+            Self::TimedOut { .. } | Self::Full { .. } | Self::Misconfigured { .. } | Self::Malformed => None,
+        }
+    }
+
+    /// A stable, short code for metrics: `unavailable`, `timed-out`, `circuit-open`, `full`, `misconfigured`, `malformed`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed-out",
+            Self::CircuitOpen { .. } => "circuit-open",
+            Self::Full { .. } => "full",
+            Self::Misconfigured { .. } => "misconfigured",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { reason, .. } => write!(f, "the session store is not available: {reason}"),
+            Self::TimedOut { after } => {
+                write!(f, "the session store did not answer within {} ms", after.as_millis())
+            }
+            Self::CircuitOpen { retry_after } => write!(
+                f,
+                "the session store failed too often and is not asked now (circuit breaker open): try again in {} ms",
+                retry_after.as_millis()
+            ),
             Self::Full { capacity } => write!(
                 f,
                 "the session store is full ({capacity} sessions): raise its capacity, or shorten the timeouts"

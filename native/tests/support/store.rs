@@ -52,7 +52,8 @@ pub(crate) struct Stage {
 struct Planned {
     request: Option<usize>,
     op: Op,
-    fault: Fault,
+    /// `None`: this one is let pass.
+    fault: Option<Fault>,
 }
 
 impl Stage {
@@ -77,12 +78,18 @@ impl Stage {
 
     /// The next operation of this kind fails.
     pub(crate) fn fail(&self, op: Op, fault: Fault) {
-        self.faults.lock().unwrap().push(Planned { request: None, op, fault });
+        self.faults.lock().unwrap().push(Planned { request: None, op, fault: Some(fault) });
+    }
+
+    /// The next operations of this kind, this many, are not what a fault that is planned from now on is for.
+    pub(crate) fn pass(&self, op: Op, operations: usize) {
+        let pass = || Planned { request: None, op, fault: None };
+        self.faults.lock().unwrap().extend(core::iter::repeat_with(pass).take(operations));
     }
 
     /// The next operation of this kind that this request does fails.
     pub(crate) fn fail_in(&self, request: usize, op: Op, fault: Fault) {
-        self.faults.lock().unwrap().push(Planned { request: Some(request), op, fault });
+        self.faults.lock().unwrap().push(Planned { request: Some(request), op, fault: Some(fault) });
     }
 
     pub(crate) fn run(&self, request: usize) {
@@ -130,7 +137,7 @@ impl Stage {
             let next = faults
                 .iter()
                 .position(|fault| fault.op == op && fault.request.is_none_or(|request| request == running));
-            next.map(|next| faults.remove(next).fault)
+            next.and_then(|next| faults.remove(next).fault)
         };
         let result = match fault {
             Some(Fault::Before) => Err(StoreError::unavailable("before")),

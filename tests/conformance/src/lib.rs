@@ -95,7 +95,27 @@ pub fn run<H: Harness, Made: Future<Output = H>, Held: Future<Output = ()>>(
 #[macro_export]
 macro_rules! store_tests {
     ($harness:expr) => {
-        $crate::points!(
+        $crate::store_points!(points, $harness);
+    };
+}
+
+/// Every point of both contracts, one after the other, in the future that it gives: for stores whose servers take long to start. The expression is evaluated
+/// for each point, and may await.
+#[macro_export]
+macro_rules! all_in_turn {
+    ($harness:expr) => {
+        async {
+            $crate::store_points!(in_turn, $harness);
+            $crate::query_points!(in_turn, $harness);
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_points {
+    ($then:ident, $harness:expr) => {
+        $crate::$then!(
             store,
             $harness,
             [
@@ -140,7 +160,15 @@ macro_rules! store_tests {
 #[macro_export]
 macro_rules! query_tests {
     ($harness:expr) => {
-        $crate::points!(
+        $crate::query_points!(points, $harness);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! query_points {
+    ($then:ident, $harness:expr) => {
+        $crate::$then!(
             query,
             $harness,
             [
@@ -179,6 +207,18 @@ macro_rules! points {
                 }
             )*
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! in_turn {
+    ($module:ident, $harness:expr, [$($point:ident,)*]) => {
+        $(
+            // So that a failure tells which point it was.
+            println!("{}::{}", stringify!($module), stringify!($point));
+            $crate::$module::$point($harness).await;
+        )*
     };
 }
 

@@ -1,7 +1,8 @@
-//! The `session` command: makes secrets, looks into tokens, opens and seals them.
+//! The `session` command: makes secrets, looks into tokens, opens and seals them; lists and ends the sessions of a live store.
 //!
 //! Secrets come from the environment or a file, never from an argument: other users of the machine can read those.
 
+mod live;
 mod output;
 mod secrets;
 mod token;
@@ -12,7 +13,7 @@ use clap::{Parser, Subcommand};
 
 use output::{Failure, Report};
 
-const ABOUT: &str = "Makes secrets, looks into session tokens, opens and seals them.";
+const ABOUT: &str = "Makes secrets, looks into session tokens, lists and ends sessions in Redis.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +21,9 @@ Examples:
   session inspect - < token.txt
   session open --cookie-name __Host-session - < token.txt
   printf %s '{\"hello\":\"world\"}' | session seal --cookie-name demo --expires-in 3600
+  export REDIS_URL=redis://localhost
+  session list --subject ada
+  session revoke --subject ada
 
 Secrets:
   SESSION_SECRET             seals and opens
@@ -29,7 +33,7 @@ Secrets:
 
 Exit status:
   0  done
-  1  the token is refused
+  1  the token is refused, or there is no such session
   2  wrong usage, no usable secret, or input that can't be read";
 
 #[derive(Parser)]
@@ -52,6 +56,16 @@ enum Command {
     Open(token::Open),
     /// Seal standard input into a token
     Seal(token::Seal),
+    /// List the sessions in a live store
+    List(live::List),
+    /// Show one of them, with its data
+    Show(live::Show),
+    /// End one session, or all of a subject
+    Revoke(live::Revoke),
+    /// Count the sessions in a live store
+    Count(live::Count),
+    /// End every session in a live store
+    Purge(live::Purge),
 }
 
 impl Command {
@@ -61,8 +75,19 @@ impl Command {
             Self::Inspect(inspect) => inspect.run(),
             Self::Open(open) => open.run(),
             Self::Seal(seal) => seal.run(),
+            Self::List(list) => live(list.run()),
+            Self::Show(show) => live(show.run()),
+            Self::Revoke(revoke) => live(revoke.run()),
+            Self::Count(count) => live(count.run()),
+            Self::Purge(purge) => live(purge.run()),
         }
     }
+}
+
+/// Waits for what a store has to say.
+fn live(command: impl Future<Output = Result<Report, Failure>>) -> Result<Report, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::unusable)?.block_on(command)
 }
 
 fn main() -> ExitCode {

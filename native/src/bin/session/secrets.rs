@@ -26,11 +26,16 @@ pub(crate) struct SecretSource {
 impl SecretSource {
     /// All keys; the current one seals.
     pub(crate) fn key_ring(&self) -> Result<KeyRing, Failure> {
-        let (current, previous) = match &self.secret_file {
-            Some(path) => from_file(path)?,
-            None => from_environment()?,
-        };
+        let (current, previous) = self.secrets()?;
         Ok(previous.iter().fold(KeyRing::new(&current), KeyRing::with_previous))
+    }
+
+    /// The current secret, and those that only open.
+    pub(crate) fn secrets(&self) -> Result<(Secret, Vec<Secret>), Failure> {
+        match &self.secret_file {
+            Some(path) => from_file(path),
+            None => from_environment(),
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Sessions in this process's memory: for one process, for development and for tests.
 
+mod limit;
 mod table;
 
+use core::num::NonZeroUsize;
 use std::sync::Arc;
 
+use limit::Limit;
 use session_core::{Key, SubjectTag, Version};
 use table::Tables;
 
@@ -26,6 +29,7 @@ use crate::clock::{Clock, SystemClock};
 #[derive(Clone)]
 pub struct MemoryStore {
     tables: Arc<Tables>,
+    limit: Option<Arc<Limit>>,
 }
 
 /// Options of a [`MemoryStore`].
@@ -38,6 +42,7 @@ pub struct MemoryStore {
 /// ```
 pub struct MemoryStoreBuilder {
     capacity: usize,
+    per_subject: Option<NonZeroUsize>,
     clock: Arc<dyn Clock>,
 }
 
@@ -83,6 +88,13 @@ impl MemoryStoreBuilder {
         self
     }
 
+    /// How many sessions a subject may have; no limit by default, and none if it is zero. One more ends those that were used least recently.
+    #[must_use]
+    pub const fn sessions_per_subject(mut self, most: usize) -> Self {
+        self.per_subject = NonZeroUsize::new(most);
+        self
+    }
+
     /// The clock by which records expire: the system's by default.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -93,7 +105,10 @@ impl MemoryStoreBuilder {
     /// The store.
     #[must_use]
     pub fn build(self) -> MemoryStore {
-        MemoryStore { tables: Arc::new(Tables::new(self.capacity, self.clock)) }
+        MemoryStore {
+            tables: Arc::new(Tables::new(self.capacity, self.clock)),
+            limit: self.per_subject.map(|most| Arc::new(Limit::new(most.get()))),
+        }
     }
 }
 
@@ -107,12 +122,18 @@ impl MemoryStore {
     /// Options.
     #[must_use]
     pub fn builder() -> MemoryStoreBuilder {
-        MemoryStoreBuilder { capacity: 1_000_000, clock: Arc::new(SystemClock) }
+        MemoryStoreBuilder { capacity: 1_000_000, per_subject: None, clock: Arc::new(SystemClock) }
     }
 
     /// Removes every expired record and gives their number. Takes one shard's lock at a time.
     pub fn sweep(&self) -> usize {
         self.tables.sweep()
+    }
+
+    fn enforce_limit(&self, is_stored: bool, key: &Key, record: &Record) {
+        if let (true, Some(limit), Some(subject)) = (is_stored, &self.limit, &record.subject) {
+            limit.enforce(&self.tables, subject, key);
+        }
     }
 
     /// Counters.
@@ -124,9 +145,12 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     const IN_PROCESS: bool = true;
+    const NAME: &'static str = "memory";
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
-        self.tables.create(key, record)
+        let created = self.tables.create(key, record)?;
+        self.enforce_limit(created, key, record);
+        Ok(created)
     }
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
@@ -134,7 +158,9 @@ impl Store for MemoryStore {
     }
 
     async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        Ok(self.tables.save(key, record, expected))
+        let saved = self.tables.save(key, record, expected);
+        self.enforce_limit(saved == Saved::Stored, key, record);
+        Ok(saved)
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {

@@ -161,13 +161,14 @@ impl Tables {
         }
     }
 
+    /// The keys of a subject, of expired records too.
+    pub(super) fn filed(&self, subject: &SubjectTag) -> Vec<Key> {
+        let subjects = self.subjects(subject);
+        subjects.known.get(subject).map(|known| known.keys.iter().copied().collect()).unwrap_or_default()
+    }
+
     pub(super) fn by_subject(&self, subject: &SubjectTag) -> Vec<(Key, Found)> {
-        let keys: Vec<Key> = self
-            .subjects(subject)
-            .known
-            .get(subject)
-            .map(|known| known.keys.iter().copied().collect())
-            .unwrap_or_default();
+        let keys = self.filed(subject);
         let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
         let found = keys.into_iter().filter_map(|key| Some((key, self.load(&key, lookup)?)));
         // One that changed hands between the two looks is another subject's.

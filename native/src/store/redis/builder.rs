@@ -159,12 +159,12 @@ impl RedisStoreBuilder {
                 let timeouts = patient_timeouts(replicas);
                 let dialer =
                     Arc::new(Dialer::new(Servers::parse(&self.url)?, certificates.clone(), timeouts)?);
-                Some((Connections::open(dialer, 1, timeouts.operation).await?, replicas))
+                Some((Connections::open(dialer, 1, timeouts).await?, replicas))
             }
             None => None,
         };
         let dialer = Arc::new(Dialer::new(servers, certificates, self.timeouts)?);
-        let connections = Connections::open(dialer, self.connections, self.timeouts.operation).await?;
+        let connections = Connections::open(dialer, self.connections, self.timeouts).await?;
         let publish = match (self.publish, connections.is_cluster()) {
             (false, _) => "",
             (true, false) => "PUBLISH",

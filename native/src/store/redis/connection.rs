@@ -24,7 +24,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{RedisStats, dial::Dialer};
+use super::{
+    RedisStats,
+    dial::{Dialer, Timeouts},
+};
 use crate::store::StoreError;
 
 /// So many timeouts in a row of one server: the connection is replaced.
@@ -80,7 +83,7 @@ impl ConnectionLike for Connection {
 pub(super) struct Connections {
     lanes: Box<[Lane]>,
     next: AtomicUsize,
-    operation: Duration,
+    timeouts: Timeouts,
     is_cluster: bool,
 }
 
@@ -116,11 +119,11 @@ impl Connections {
     pub(super) async fn open(
         dialer: Arc<Dialer>,
         count: usize,
-        operation: Duration,
+        timeouts: Timeouts,
     ) -> Result<Self, StoreError> {
         let lanes: Box<[Lane]> = (0..count.max(1)).map(|_| Lane::open(Arc::clone(&dialer))).collect();
         let connections =
-            Self { lanes, next: AtomicUsize::new(0), operation, is_cluster: dialer.is_cluster() };
+            Self { lanes, next: AtomicUsize::new(0), timeouts, is_cluster: dialer.is_cluster() };
         for lane in &connections.lanes {
             lane.connection().await?;
         }
@@ -183,9 +186,10 @@ impl Connections {
         Work: Future<Output = RedisResult<T>> + Send,
     {
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
-        let deadline = tokio::time::Instant::now() + self.operation;
+        let deadline = tokio::time::Instant::now() + self.timeouts.operation;
         let connection = tokio::time::timeout_at(deadline, lane.connection()).await;
-        let (connection, generation) = connection.unwrap_or_else(|_| Err(timed_out()))?;
+        let (connection, generation) =
+            connection.unwrap_or_else(|_| Err(timed_out(self.timeouts.operation)))?;
         match tokio::time::timeout_at(deadline, work(connection)).await {
             Ok(Ok(value)) => {
                 lane.answered(bucket);
@@ -193,11 +197,11 @@ impl Connections {
             }
             Ok(Err(error)) => {
                 lane.failed(bucket, generation, &error);
-                Err(store_error(&error))
+                Err(if error.is_timeout() { timed_out(self.timeouts.response) } else { store_error(&error) })
             }
             Err(_) => {
                 lane.timed_out(bucket, generation);
-                Err(timed_out())
+                Err(timed_out(self.timeouts.operation))
             }
         }
     }
@@ -359,8 +363,12 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
     let mut failures = 0;
     // The sender is ours too: it is never gone.
     while changes.wait_for(Link::is_to_be_dialled).await.is_ok() {
-        match timeout(DIAL, dialer.dial()).await {
-            Ok(Ok(connection)) => {
+        let dialled = match timeout(DIAL, dialer.dial()).await {
+            Ok(dialled) => dialled.map_err(|error| store_error(&error)),
+            Err(_) => Err(timed_out(DIAL)),
+        };
+        match dialled {
+            Ok(connection) => {
                 if generation > 0 {
                     counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     tracing::info!("the connection to Redis was made anew");
@@ -372,11 +380,7 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
                     sleep(CLUSTER_PAUSE).await;
                 }
             }
-            failed => {
-                let error = failed.map_or_else(
-                    |_| timed_out(),
-                    |dialled| dialled.err().as_ref().map_or_else(timed_out, store_error),
-                );
+            Err(error) => {
                 tracing::warn!(%error, "Redis can't be connected to");
                 link.send_if_modified(|link| {
                     let is_without = !matches!(link, Link::Up { .. } | Link::Closed);
@@ -449,13 +453,12 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
             Some("WRONGTYPE") => StoreError::Malformed,
             _ => StoreError::unavailable(format!("Redis: {error}")),
         },
-        _ if error.is_timeout() => timed_out(),
         _ => StoreError::unavailable(format!("Redis: {error}")),
     }
 }
 
-fn timed_out() -> StoreError {
-    StoreError::unavailable("Redis did not answer in time; whether it did what it was told is unknown")
+const fn timed_out(after: Duration) -> StoreError {
+    StoreError::TimedOut { after }
 }
 
 fn closed() -> StoreError {

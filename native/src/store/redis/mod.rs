@@ -260,6 +260,8 @@ impl RedisStore {
 const MOST_MILLIS: u64 = 1 << 52;
 
 impl Store for RedisStore {
+    const NAME: &'static str = "redis";
+
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
         let value = value::encode(record);

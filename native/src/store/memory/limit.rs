@@ -1,0 +1,84 @@
+//! How many sessions a subject may have.
+
+use std::sync::{Mutex, PoisonError};
+
+use session_core::{Key, SubjectTag, Timestamp};
+
+use super::table::Tables;
+
+/// A limit, kept by one caller at a time: two at once could each end what the other one spares.
+pub(super) struct Limit {
+    most: usize,
+    turn: Mutex<()>,
+}
+
+impl Limit {
+    pub(super) const fn new(most: usize) -> Self {
+        Self { most, turn: Mutex::new(()) }
+    }
+
+    /// Ends the sessions of a subject beyond the limit, but not the newest: those that expire first are those that were used least recently.
+    pub(super) fn enforce(&self, tables: &Tables, subject: &SubjectTag, newest: &Key) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let surplus = tables.filed(subject).len().saturating_sub(self.most);
+        if surplus == 0 {
+            return;
+        }
+        let mut others: Vec<(Timestamp, Key)> = tables
+            .by_subject(subject)
+            .into_iter()
+            .filter(|(key, _)| key != newest)
+            .map(|(key, found)| (found.record.expires_at, key))
+            .collect();
+        others.sort_unstable();
+        let alive = others.len() + 1;
+        for (_, key) in others.iter().take(alive.saturating_sub(self.most)) {
+            tables.delete(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::{
+        Store as _, Version,
+        store::{Lookup, MemoryStore, Record},
+    };
+
+    fn record(expires_in: u64) -> Record {
+        let at = Timestamp::from_millis(u64::MAX / 2) + Duration::from_secs(expires_in);
+        Record::new(Version::default(), at, "x").of_subject(Some(SubjectTag::new("ada")))
+    }
+
+    #[tokio::test]
+    async fn the_one_that_was_used_least_recently_ends() {
+        let store = MemoryStore::builder().sessions_per_subject(2).build();
+        let keys = [1, 2, 3].map(|byte| Key::from_bytes([byte; 16]));
+        for (key, expires_in) in keys.iter().zip([20, 10, 5]) {
+            assert_eq!(store.create(key, &record(expires_in)).await, Ok(true));
+        }
+        // The newest stays, although it expires first.
+        for (key, stays) in keys.iter().zip([true, false, true]) {
+            let found = store.load(key, Lookup::default()).await.expect("a load");
+            assert_eq!(found.is_some(), stays);
+        }
+    }
+
+    #[test]
+    fn of_fifty_logins_at_once_three_stay() {
+        let store = MemoryStore::builder().sessions_per_subject(3).build();
+        std::thread::scope(|scope| {
+            for number in 0..50 {
+                let store = &store;
+                scope.spawn(move || {
+                    let key = Key::from_bytes([number; 16]);
+                    futures_util::future::FutureExt::now_or_never(store.create(&key, &record(number.into())))
+                });
+            }
+        });
+        assert_eq!(store.stats().sessions, 3);
+    }
+}
