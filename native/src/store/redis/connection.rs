@@ -42,6 +42,9 @@ const LONGEST_PAUSE: u64 = 300;
 /// A cluster's connection, which serves the healthy nodes all the while, is not replaced more often than this.
 const CLUSTER_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a command is sent on to where its slot is, after the client library has given up on it.
+const MOST_REDIRECTIONS: usize = 4;
+
 /// A connection, shared by everyone who uses it at the time.
 #[derive(Clone)]
 pub(super) enum Connection {
@@ -77,6 +80,40 @@ impl ConnectionLike for Connection {
             Self::Cluster(connection) => connection.get_db(),
         }
     }
+}
+
+impl Connection {
+    /// Sends one command.
+    async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        let mut sent: RedisResult<Value> = command.query_async(self).await;
+        if let Self::Cluster(cluster) = self {
+            for _ in 0..MOST_REDIRECTIONS {
+                sent = match sent {
+                    Err(error) if error.redirect_node().is_some() => follow(cluster, command, error).await,
+                    done => return done,
+                };
+            }
+        }
+        sent
+    }
+}
+
+/// Sends a command to where its slot is, or is moving. The client library has tried that too, but lets other commands come between `ASKING`
+/// and the command: then it is sent away again, and on a busy connection always. Nothing comes between the two in a pipeline.
+async fn follow(cluster: &mut ClusterConnection, command: &Cmd, sent_away: RedisError) -> RedisResult<Value> {
+    let target = sent_away.redirect_node().and_then(|(address, _)| address.rsplit_once(':'));
+    let Some((host, Ok(port))) = target.map(|(host, port)| (host.to_owned(), port.parse())) else {
+        return Err(sent_away);
+    };
+    let node = SingleNodeRoutingInfo::ByAddress { host, port };
+    let mut commands = redis::pipe();
+    let is_moving = sent_away.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+    if is_moving {
+        commands.cmd("ASKING");
+    }
+    commands.add_command(command.clone());
+    let values = cluster.route_pipeline(commands, 0, 1 + usize::from(is_moving), node).await?;
+    values.into_iter().next_back().ok_or(sent_away)?.extract_error()
 }
 
 /// Several connections, used in turn.
@@ -136,7 +173,8 @@ impl Connections {
 
     /// Sends one command.
     pub(super) async fn query<T: FromRedisValue>(&self, bucket: u8, command: &Cmd) -> Result<T, StoreError> {
-        self.run(bucket, async |mut connection: Connection| command.query_async(&mut connection).await).await
+        let value = self.run(bucket, async |mut connection: Connection| connection.send(command).await);
+        read(value.await?)
     }
 
     /// Sends one command to a node of a cluster; without a cluster, to the server there is.
@@ -215,14 +253,13 @@ impl Connections {
         arguments: impl Fn(&mut Cmd) + Sync + Send,
     ) -> Result<T, StoreError> {
         let known = script.by_hash(key, &arguments);
-        let value = self.run(bucket, async |mut connection: Connection| {
-            match known.query_async::<Value>(&mut connection).await {
+        let value =
+            self.run(bucket, async |mut connection: Connection| match connection.send(&known).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    script.by_text(key, &arguments).query_async(&mut connection).await
+                    connection.send(&script.by_text(key, &arguments)).await
                 }
                 other => other,
-            }
-        });
+            });
         read(value.await?)
     }
 
