@@ -4,7 +4,7 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use std::{fmt, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Instant};
 
 use session_native::{Client, Config, Error, OsRandom, Secret, Sessions, Store, Stored};
 use tokio::{task::JoinSet, time::sleep};
@@ -31,7 +31,7 @@ pub struct Pulse<S> {
 }
 
 /// What the visitors saw.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Beats {
     beats: Vec<Beat>,
     /// Increments that were acknowledged.
@@ -42,6 +42,8 @@ pub struct Beats {
     pub present: u64,
     /// The most by which one session has less than was acknowledged, or more than was asked for.
     pub wrong: u64,
+    /// What the errors said.
+    pub messages: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,7 @@ struct Visitor {
     beats: Vec<Beat>,
     acknowledged: u64,
     unknown: u64,
+    messages: BTreeSet<String>,
 }
 
 /// Between two requests of a visitor.
@@ -90,7 +93,7 @@ impl<S: Store> Pulse<S> {
     /// If the store is not well within a minute, or a visitor sees another session than its own.
     pub async fn stop(self) -> Beats {
         self.stop.store(true, Ordering::SeqCst);
-        let mut all = Beats { beats: Vec::new(), acknowledged: 0, unknown: 0, present: 0, wrong: 0 };
+        let mut all = Beats::default();
         for visitor in self.visitors.join_all().await {
             let mut count = 0;
             until("the store is well", async || {
@@ -108,6 +111,7 @@ impl<S: Store> Pulse<S> {
             let double = count.saturating_sub(visitor.acknowledged + visitor.unknown);
             all.wrong = all.wrong.max(lost).max(double);
             all.beats.extend(visitor.beats);
+            all.messages.extend(visitor.messages);
         }
         all.beats.sort_by_key(|beat| beat.begun);
         all
@@ -119,6 +123,7 @@ impl Visitor {
         while !stop.load(Ordering::SeqCst) {
             let begun = Instant::now();
             let done = self.request(&sessions).await;
+            self.messages.extend(done.as_ref().err().map(ToString::to_string));
             self.beats.push(Beat { begun, took: begun.elapsed(), is_error: done.is_err() });
             sleep(PAUSE).await;
         }

@@ -83,7 +83,12 @@ async fn slots_move() {
         format_args!("{moved} slots moved; {}; {beats}", summary(&history)),
     );
     assert_eq!(check(&history), []);
-    assert_eq!((beats.wrong, history.count(Outcome::Unknown), beats.errors()), (0, 0, 0), "{beats}");
+    assert_eq!(
+        (beats.wrong, history.count(Outcome::Unknown), beats.errors()),
+        (0, 0, 0),
+        "{beats} {:?}",
+        beats.messages
+    );
     assert!(moved >= 10, "{moved}");
 }
 
