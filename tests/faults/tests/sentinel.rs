@@ -52,6 +52,9 @@ async fn fail_over(fate: Fate, scene: &str) {
         .await;
         until("the store is well", async || sessions.store().healthy().await).await;
         recovery = since.elapsed();
+        // The store asks once a second; and the client library believes the first Sentinel that answers, which may not yet know.
+        trio.until_all_name(new).await;
+        sleep(Duration::from_secs(2)).await;
         at_risk.end = now();
         // From here on every acknowledgement counts, also while the old one comes back.
         match fate {

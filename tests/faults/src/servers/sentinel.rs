@@ -99,6 +99,17 @@ impl SentinelTrio {
         new
     }
 
+    /// Waits until every Sentinel names this primary: they tell each other every two seconds.
+    ///
+    /// # Panics
+    /// If they don't within a minute.
+    pub async fn until_all_name(&self, primary: usize) {
+        for sentinel in &self.sentinels {
+            until("a Sentinel names the primary", async || self.named_by(sentinel).await == Some(primary))
+                .await;
+        }
+    }
+
     /// Asks for a failover, as an operator does: the primary stays alive, and becomes a replica.
     ///
     /// # Panics
