@@ -36,6 +36,8 @@ const TIMEOUTS_OF_A_NODE: u8 = 3;
 const TIMEOUTS_OF_A_BUCKET: u8 = 2;
 /// How long making a connection may take in all: asking Sentinels, learning a cluster's nodes.
 const DIAL: Duration = Duration::from_secs(2);
+/// How often the Sentinels are asked who the primary is.
+const LOOK: Duration = Duration::from_secs(1);
 /// Between tries to connect, in milliseconds.
 const SHORTEST_PAUSE: u64 = 20;
 const LONGEST_PAUSE: u64 = 300;
@@ -388,6 +390,15 @@ impl Link {
         }
     }
 
+    /// Has callers wait for a new connection; `false` if there is none to be replaced.
+    fn connect_anew(&mut self) -> bool {
+        let is_up = matches!(self, Self::Up { .. });
+        if is_up {
+            *self = Self::Connecting;
+        }
+        is_up
+    }
+
     const fn is_to_be_dialled(&self) -> bool {
         matches!(self, Self::Connecting | Self::Down(_) | Self::Up { suspect: true, .. })
     }
@@ -398,14 +409,30 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
     let mut changes = link.subscribe();
     let mut generation = 0;
     let mut failures = 0;
+    let mut primary = None;
     // The sender is ours too: it is never gone.
-    while changes.wait_for(Link::is_to_be_dialled).await.is_ok() {
+    loop {
+        let wanted = changes.wait_for(Link::is_to_be_dialled);
+        match &primary {
+            None => drop(wanted.await),
+            Some(known) => {
+                let is_quiet = timeout(LOOK, wanted).await.is_err();
+                if is_quiet {
+                    // A primary that was replaced while it lives goes on taking writes, all of which will be undone, until a Sentinel tells it.
+                    if timeout(DIAL, dialer.has_moved(known)).await.unwrap_or(false) {
+                        link.send_if_modified(Link::connect_anew);
+                    }
+                    continue;
+                }
+            }
+        }
         let dialled = match timeout(DIAL, dialer.dial()).await {
             Ok(dialled) => dialled.map_err(|error| store_error(&error)),
             Err(_) => Err(timed_out(DIAL)),
         };
         match dialled {
-            Ok(connection) => {
+            Ok((connection, leads_to)) => {
+                primary = leads_to;
                 if generation > 0 {
                     counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     tracing::info!("the connection to Redis was made anew");

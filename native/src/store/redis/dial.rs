@@ -110,17 +110,28 @@ impl Dialer {
         matches!(self.way, Way::Cluster(_))
     }
 
-    pub(super) async fn dial(&self) -> RedisResult<Connection> {
-        Ok(match &self.way {
-            Way::Single(client) => {
-                Connection::Node(client.get_multiplexed_async_connection_with_config(&self.config).await?)
+    /// A new connection, and where it leads to if that may change behind its back.
+    pub(super) async fn dial(&self) -> RedisResult<(Connection, Option<ConnectionAddr>)> {
+        let (client, primary) = match &self.way {
+            Way::Cluster(client) => {
+                return Ok((Connection::Cluster(client.get_async_connection().await?), None));
             }
+            Way::Single(client) => (Client::clone(client), None),
             Way::Sentinel(client) => {
-                let mut client = client.lock().await;
-                Connection::Node(client.get_async_connection_with_config(&self.config).await?)
+                let client = client.lock().await.async_get_client().await?;
+                let primary = client.get_connection_info().addr().clone();
+                (client, Some(primary))
             }
-            Way::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        })
+        };
+        let connection = client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        Ok((Connection::Node(connection), primary))
+    }
+
+    /// Whether the Sentinels name another primary by now. If they can't be asked, the one there was is as good as any.
+    pub(super) async fn has_moved(&self, primary: &ConnectionAddr) -> bool {
+        let Way::Sentinel(client) = &self.way else { return false };
+        let named = client.lock().await.async_get_client().await;
+        named.is_ok_and(|named| named.get_connection_info().addr() != primary)
     }
 }
 
