@@ -99,11 +99,27 @@ impl Checker<'_> {
         operation.outcome == Outcome::Done && !self.history.at_risk.contains(&operation.ended)
     }
 
+    /// A token that was issued while that was worth nothing may be one that the store knows nothing of.
+    fn is_issued_for_sure(&self, token: usize) -> bool {
+        self.operations.iter().any(|one| {
+            let issues = match one.action {
+                Action::Create => token == 0,
+                Action::Rotate(new) => new == Some(token),
+                _ => false,
+            };
+            issues && self.is_sure(one)
+        })
+    }
+
     /// After an end, or a load that saw one, nothing succeeds; after a rotation, nothing with the old token.
     fn ends_are_final(&mut self) {
         let mut ended = Moment::MAX;
         let mut replaced: HashMap<usize, Moment> = HashMap::new();
         for operation in self.operations.iter().filter(|operation| self.is_sure(operation)) {
+            let is_answer = matches!(operation.action, Action::Load(_));
+            if is_answer && !self.is_issued_for_sure(operation.token) {
+                continue;
+            }
             let replaced = match operation.action {
                 Action::Destroy | Action::Load(Answer::Ended) => &mut ended,
                 Action::Rotate(_) | Action::Load(Answer::Replaced) => {
@@ -229,15 +245,7 @@ impl Checker<'_> {
             let earlier = self.operations.iter().filter(|one| one.begun < load.ended);
             earlier.filter(|one| one.outcome != Outcome::NotDone)
         };
-        let is_issued_for_sure = self.operations.iter().any(|one| {
-            let issues = match one.action {
-                Action::Create => load.token == 0,
-                Action::Rotate(new) => new == Some(load.token),
-                _ => false,
-            };
-            issues && self.is_sure(one)
-        });
-        !is_issued_for_sure
+        !self.is_issued_for_sure(load.token)
             || self.history.at_risk.contains(&load.ended)
             || match load.action {
                 Action::Load(Answer::Ended) => earlier().any(|one| one.action == Action::Destroy),
