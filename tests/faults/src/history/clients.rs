@@ -231,7 +231,9 @@ impl<S: Store> Worker<S> {
             Ok(session) => match session.state() {
                 State::Active => (answer_of(&session), Ok(Some(session))),
                 State::Anonymous(Some(Rejection::Revoked)) => (Answer::Ended, Ok(None)),
-                State::Anonymous(Some(Rejection::Superseded)) => (Answer::Replaced, Ok(None)),
+                State::Anonymous(Some(Rejection::Superseded | Rejection::Reused)) => {
+                    (Answer::Replaced, Ok(None))
+                }
                 other => panic!("an authentic token of this minute: {other:?}"),
             },
             Err(Error::Store(_)) => (Answer::Nothing, Err(NoAnswer)),
