@@ -1,5 +1,5 @@
 //! What tests of stores under faults need: real servers that can be killed, stopped and failed over ([`servers`]), and a network that
-//! delays, loses and cuts ([`proxy`]).
+//! delays, loses and cuts ([`proxy`]), and a judge of what clients did to sessions meanwhile ([`history`]).
 //!
 //! ```no_run
 //! use session_faults::{proxy::Proxy, servers::RedisServer};
@@ -16,5 +16,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod history;
 pub mod proxy;
+pub mod pulse;
+pub mod report;
 pub mod servers;

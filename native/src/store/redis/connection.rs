@@ -37,11 +37,16 @@ const TIMEOUTS_OF_A_NODE: u8 = 3;
 const TIMEOUTS_OF_A_BUCKET: u8 = 2;
 /// How long making a connection may take in all: asking Sentinels, learning a cluster's nodes.
 const DIAL: Duration = Duration::from_secs(2);
+/// How often the Sentinels are asked who the primary is.
+const LOOK: Duration = Duration::from_secs(1);
 /// Between tries to connect, in milliseconds.
 const SHORTEST_PAUSE: u64 = 20;
 const LONGEST_PAUSE: u64 = 300;
 /// A cluster's connection, which serves the healthy nodes all the while, is not replaced more often than this.
 const CLUSTER_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a command is sent on to where its slot is, after the client library has given up on it.
+const MOST_REDIRECTIONS: usize = 4;
 
 /// A connection, shared by everyone who uses it at the time.
 #[derive(Clone)]
@@ -78,6 +83,40 @@ impl ConnectionLike for Connection {
             Self::Cluster(connection) => connection.get_db(),
         }
     }
+}
+
+impl Connection {
+    /// Sends one command.
+    async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        let mut sent: RedisResult<Value> = command.query_async(self).await;
+        if let Self::Cluster(cluster) = self {
+            for _ in 0..MOST_REDIRECTIONS {
+                sent = match sent {
+                    Err(error) if error.redirect_node().is_some() => follow(cluster, command, error).await,
+                    done => return done,
+                };
+            }
+        }
+        sent
+    }
+}
+
+/// Sends a command to where its slot is, or is moving. The client library has tried that too, but lets other commands come between `ASKING`
+/// and the command: then it is sent away again, and on a busy connection always. Nothing comes between the two in a pipeline.
+async fn follow(cluster: &mut ClusterConnection, command: &Cmd, sent_away: RedisError) -> RedisResult<Value> {
+    let target = sent_away.redirect_node().and_then(|(address, _)| address.rsplit_once(':'));
+    let Some((host, Ok(port))) = target.map(|(host, port)| (host.to_owned(), port.parse())) else {
+        return Err(sent_away);
+    };
+    let node = SingleNodeRoutingInfo::ByAddress { host, port };
+    let mut commands = redis::pipe();
+    let is_moving = sent_away.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+    if is_moving {
+        commands.cmd("ASKING");
+    }
+    commands.add_command(command.clone());
+    let values = cluster.route_pipeline(commands, 0, 1 + usize::from(is_moving), node).await?;
+    values.into_iter().next_back().ok_or(sent_away)?.extract_error()
 }
 
 /// Several connections, used in turn.
@@ -137,7 +176,8 @@ impl Connections {
 
     /// Sends one command.
     pub(super) async fn query<T: FromRedisValue>(&self, bucket: u8, command: &Cmd) -> Result<T, StoreError> {
-        self.run(bucket, async |mut connection: Connection| command.query_async(&mut connection).await).await
+        let value = self.run(bucket, async |mut connection: Connection| connection.send(command).await);
+        read(value.await?)
     }
 
     /// Sends one command to a node of a cluster; without a cluster, to the server there is.
@@ -216,14 +256,13 @@ impl Connections {
         arguments: impl Fn(&mut Cmd) + Sync + Send,
     ) -> Result<T, StoreError> {
         let known = script.by_hash(key, &arguments);
-        let value = self.run(bucket, async |mut connection: Connection| {
-            match known.query_async::<Value>(&mut connection).await {
+        let value =
+            self.run(bucket, async |mut connection: Connection| match connection.send(&known).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    script.by_text(key, &arguments).query_async(&mut connection).await
+                    connection.send(&script.by_text(key, &arguments)).await
                 }
                 other => other,
-            }
-        });
+            });
         read(value.await?)
     }
 
@@ -379,6 +418,15 @@ impl Link {
         matches!(self, Self::Up { server: Some(server), .. } if server == address)
     }
 
+    /// Has callers wait for a new connection; `false` if there is none to be replaced.
+    fn connect_anew(&mut self) -> bool {
+        let is_up = matches!(self, Self::Up { .. });
+        if is_up {
+            *self = Self::Connecting;
+        }
+        is_up
+    }
+
     const fn is_to_be_dialled(&self) -> bool {
         matches!(self, Self::Connecting | Self::Down(_) | Self::Up { suspect: true, .. })
     }
@@ -389,14 +437,30 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
     let mut changes = link.subscribe();
     let mut generation = 0;
     let mut failures = 0;
+    let mut primary = None;
     // The sender is ours too: it is never gone.
-    while changes.wait_for(Link::is_to_be_dialled).await.is_ok() {
+    loop {
+        let wanted = changes.wait_for(Link::is_to_be_dialled);
+        match &primary {
+            None => drop(wanted.await),
+            Some(known) => {
+                let is_quiet = timeout(LOOK, wanted).await.is_err();
+                if is_quiet {
+                    // A primary that was replaced while it lives goes on taking writes, all of which will be undone, until a Sentinel tells it.
+                    if timeout(DIAL, dialer.has_moved(known)).await.unwrap_or(false) {
+                        link.send_if_modified(Link::connect_anew);
+                    }
+                    continue;
+                }
+            }
+        }
         let dialled = match timeout(DIAL, dialer.dial()).await {
             Ok(dialled) => dialled.map_err(|error| store_error(&error)),
             Err(_) => Err(timed_out(DIAL)),
         };
         match dialled {
             Ok((connection, server)) => {
+                primary.clone_from(&server);
                 if generation > 0 {
                     counters.reconnects.fetch_add(1, Ordering::Relaxed);
                     tracing::info!("the connection to Redis was made anew");

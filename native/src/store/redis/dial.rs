@@ -102,6 +102,13 @@ impl Dialer {
             Way::Cluster(client) => (Connection::Cluster(client.get_async_connection().await?), None),
         })
     }
+
+    /// Whether the Sentinels name another primary by now. If they can't be asked, the one there was is as good as any.
+    pub(super) async fn has_moved(&self, primary: &ConnectionAddr) -> bool {
+        let Way::Sentinel(client) = &self.way else { return false };
+        let named = client.lock().await.async_get_client().await;
+        named.is_ok_and(|named| named.get_connection_info().addr() != primary)
+    }
 }
 
 /// A client that asks Sentinels for the primary of a service, and signs in there as `primary` says.

@@ -299,6 +299,14 @@ impl Store for RedisStore {
         let (bucket, name) = (bucket(key), keys.record(key));
         let (value, epoch): (Option<Vec<u8>>, Option<u64>) = match (lookup.touch, &lookup.subject) {
             (None, None) => (connections.query(bucket, redis::cmd("GET").arg(&name)).await?, None),
+            (None, Some(subject)) if connections.is_cluster() => {
+                // Two commands at once, each to its own node: of one that the client library splits, it doesn't redirect the parts whose slot
+                // is on the move, and the load would fail for as long as that takes.
+                let mut get = redis::cmd("GET");
+                let record = connections.query(bucket, get.arg(&name));
+                let epoch = async { self.epoch(subject).await.map(Some) };
+                futures_util::future::try_join(record, epoch).await?
+            }
             (None, Some(subject)) => {
                 let both = [name, keys.epoch(subject)];
                 connections.query(bucket, redis::cmd("MGET").arg(&both)).await?

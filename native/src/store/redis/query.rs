@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use redis::{Value, cluster_routing::SingleNodeRoutingInfo};
+use futures_util::future::try_join_all;
+use redis::{Cmd, Value, cluster_routing::SingleNodeRoutingInfo};
 use session_core::{Key, SubjectTag};
 
 use super::{EPOCH_LIFE, Inner, RedisStore, connection::read, message, value};
@@ -89,7 +90,11 @@ impl Query for RedisStore {
             let (found, further) = self.scan_keys(cursor, &primaries).await?;
             if !found.is_empty() {
                 let names: Vec<String> = found.iter().map(|key| keys.record(key)).collect();
-                connections.query::<()>(0, redis::cmd("UNLINK").arg(&names)).await?;
+                if connections.is_cluster() {
+                    self.one_by_one::<()>("UNLINK", &names).await?;
+                } else {
+                    connections.query::<()>(0, redis::cmd("UNLINK").arg(&names)).await?;
+                }
             }
             next = further;
         }
@@ -193,13 +198,36 @@ impl RedisStore {
             .collect())
     }
 
-    /// In a cluster, the client asks every node for its part.
-    async fn mget<T: redis::FromRedisValue>(&self, names: &[String]) -> Result<Vec<T>, StoreError> {
+    async fn mget<T: redis::FromRedisValue + Send>(&self, names: &[String]) -> Result<Vec<T>, StoreError> {
+        let connections = &self.inner.connections;
         let mut values = Vec::with_capacity(names.len());
         for names in names.chunks(STEP) {
-            let some: Vec<T> = self.inner.connections.query(0, redis::cmd("MGET").arg(names)).await?;
+            let some: Vec<T> = if connections.is_cluster() {
+                self.one_by_one("GET", names).await?
+            } else {
+                connections.query(0, redis::cmd("MGET").arg(names)).await?
+            };
             values.extend(some);
         }
         Ok(values)
+    }
+
+    /// For a cluster: a command of its own for each name, all at once. Of one command with all the names, which the client library would split,
+    /// it doesn't redirect the parts whose slot is on the move.
+    async fn one_by_one<T: redis::FromRedisValue + Send>(
+        &self,
+        command: &'static str,
+        names: &[String],
+    ) -> Result<Vec<T>, StoreError> {
+        let connections = &self.inner.connections;
+        let commands: Vec<Cmd> = names
+            .iter()
+            .map(|name| {
+                let mut command = redis::cmd(command);
+                command.arg(name);
+                command
+            })
+            .collect();
+        try_join_all(commands.iter().map(|command| connections.query(0, command))).await
     }
 }

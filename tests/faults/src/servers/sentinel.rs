@@ -99,6 +99,17 @@ impl SentinelTrio {
         new
     }
 
+    /// Waits until every Sentinel names this primary: they tell each other every two seconds.
+    ///
+    /// # Panics
+    /// If they don't within a minute.
+    pub async fn until_all_name(&self, primary: usize) {
+        for sentinel in &self.sentinels {
+            until("a Sentinel names the primary", async || self.named_by(sentinel).await == Some(primary))
+                .await;
+        }
+    }
+
     /// Asks for a failover, as an operator does: the primary stays alive, and becomes a replica.
     ///
     /// # Panics
@@ -115,7 +126,7 @@ impl SentinelTrio {
     async fn named_by(&self, sentinel: &RedisServer) -> Option<usize> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME];
         let address: Vec<String> = sentinel.try_command(&command).await.ok()?;
-        let port = address.get(1)?.parse().ok()?;
+        let port: u16 = address.get(1)?.parse().ok()?;
         self.servers.iter().position(|server| server.port() == port)
     }
 }
