@@ -3,10 +3,7 @@
 use alloc::string::{String, ToString as _};
 use core::fmt;
 
-use ::time::{
-    OffsetDateTime, PrimitiveDateTime, UtcOffset,
-    format_description::well_known::{Iso8601, Rfc3339},
-};
+use ::time::{OffsetDateTime, PrimitiveDateTime, UtcOffset, format_description::well_known::Iso8601};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::time::Timestamp;
@@ -50,12 +47,15 @@ impl From<Timestamp> for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.at.replace_nanosecond(0).unwrap_or(self.at);
-        let text = seconds.format(&Rfc3339).map_err(|_| fmt::Error)?;
-        match text.strip_suffix('Z') {
-            Some(local) if !self.utc => write!(f, "{local}+00:00"),
-            _ => f.write_str(&text),
+        let (year, month, day) = self.at.to_calendar_date();
+        let (hour, minute, second) = self.at.to_hms();
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}", u8::from(month))?;
+        if self.utc {
+            return f.write_str("Z");
         }
+        let (hours, minutes, _) = self.at.offset().as_hms();
+        let sign = if self.at.offset().is_negative() { '-' } else { '+' };
+        write!(f, "{sign}{:02}:{:02}", hours.unsigned_abs(), minutes.unsigned_abs())
     }
 }
 
@@ -70,8 +70,11 @@ impl<'de> Deserialize<'de> for Time {
         let text = String::deserialize(deserializer)?;
         let at = OffsetDateTime::parse(&text, &Iso8601::DEFAULT)
             .map_err(|_| de::Error::custom("not a time in ISO 8601"))?;
-        // Years and offsets beyond RFC 3339 can't be written again.
-        at.format(&Rfc3339).map_err(|_| de::Error::custom("not a time of RFC 3339"))?;
+        // What RFC 3339 has no words for can't be written again.
+        let (hours, _, seconds) = at.offset().as_hms();
+        if !(0..=9999).contains(&at.year()) || hours.unsigned_abs() > 23 || seconds != 0 {
+            return Err(de::Error::custom("not a time of RFC 3339"));
+        }
         Ok(Self { at, utc: text.ends_with('Z') && at.offset() == UtcOffset::UTC })
     }
 }
