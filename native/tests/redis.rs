@@ -4,6 +4,8 @@
 
 use core::{num::NonZeroU32, sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
 
+use std::collections::BTreeSet;
+
 use redis::aio::MultiplexedConnection;
 use session_conformance::Harness;
 use session_faults::servers::{RedisCluster, RedisServer, SentinelTrio};
@@ -195,6 +197,74 @@ async fn of_fifty_logins_at_once_three_stay() {
         assert_eq!(store.create(&key(99), &record(Some("bob"))).await, Ok(true));
         assert_eq!(store.len().await, Ok(4));
     }
+}
+
+/// A phone stays signed in while a laptop signs in and out: what has ended, or was revoked, takes nobody's place.
+#[tokio::test]
+async fn what_has_ended_pushes_nothing_out() {
+    let server = RedisServer::start().await;
+    let store =
+        RedisStore::builder(server.url()).sessions_per_subject(3).connect().await.expect("a connection");
+    let ada = SubjectTag::new("ada");
+    assert_eq!(store.create(&key(1), &record(Some("ada"))).await, Ok(true));
+    for number in 2..=6 {
+        assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
+        assert_eq!(store.delete(&key(number)).await, Ok(true));
+    }
+    for number in 7..=8 {
+        assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
+    }
+    let alive: BTreeSet<Key> = listed(&store, &ada).await;
+    assert_eq!(alive, [key(1), key(7), key(8)].into());
+
+    // The records of revoked sessions stay until they expire; however long that takes, they make room at once.
+    let mut long = record(Some("ada"));
+    long.expires_at = SystemClock.now() + Duration::from_secs(86_400);
+    for number in 11..=13 {
+        assert_eq!(store.create(&key(number), &long).await, Ok(true));
+    }
+    assert!(store.revoke_subject(&ada).await.is_ok());
+    for number in 21..=23 {
+        assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
+    }
+    assert_eq!(listed(&store, &ada).await, [key(21), key(22), key(23)].into());
+}
+
+async fn listed(store: &RedisStore, subject: &SubjectTag) -> BTreeSet<Key> {
+    store.by_subject(subject).await.expect("a listing").into_iter().map(|(key, _)| key).collect()
+}
+
+/// Requests that go away in the midst of it leave nobody beyond the limit: the next one to be filed ends them.
+#[tokio::test]
+async fn a_sign_in_that_was_cut_off_leaves_none_beyond_the_limit() {
+    let server = RedisServer::start().await;
+    let store =
+        RedisStore::builder(server.url()).sessions_per_subject(2).connect().await.expect("a connection");
+    let ada = SubjectTag::new("ada");
+    for number in 1..=2 {
+        assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
+    }
+    // This one condemned the first, and was gone before it was ended.
+    let condemned = format!("session:{{{:02x}}}:c:{ada}", ada.as_bytes()[0]);
+    let index = format!("session:{{{:02x}}}:u:{ada}", ada.as_bytes()[0]);
+    let mut connection = server.connect().await.expect("a connection");
+    let first = key(1);
+    let () = redis::cmd("SADD")
+        .arg(&condemned)
+        .arg(first.as_bytes())
+        .query_async(&mut connection)
+        .await
+        .expect("a set");
+    let () = redis::cmd("ZREM")
+        .arg(&index)
+        .arg(first.as_bytes())
+        .query_async(&mut connection)
+        .await
+        .expect("an index");
+    assert_eq!(store.create(&key(3), &record(Some("ada"))).await, Ok(true));
+    assert_eq!(listed(&store, &ada).await, [key(2), key(3)].into());
+    assert_eq!(store.len().await, Ok(2));
+    assert_eq!(server.command::<u64>(&["EXISTS", &condemned]).await, 0);
 }
 
 /// Signing in with a session that is there already is a save.

@@ -155,7 +155,8 @@ impl<T: SessionData> Session<T> {
         }
     }
 
-    /// Notes that a store failed while a draft was being written: it may have been. The next try finds out.
+    /// Notes that a draft is about to be written. Until [`Session::accept`], nobody knows whether it was: the store may fail, and the request may
+    /// be cancelled. The next try is of the same draft, and finds out.
     pub fn keep_unconfirmed(&mut self, draft: Draft) {
         if self.state != State::Destroyed {
             self.unconfirmed = Some(draft.into());

@@ -114,31 +114,28 @@ impl<S: Store> Sealed for Stored<S> {
         let record = self.record(shared, &key, &draft)?;
 
         let (started, rotated) = (draft.is_new(), draft.is_rotated());
+        // If the store fails, or the request is cancelled while it works, the next try is of the same version.
+        session.with(|session| session.keep_unconfirmed(draft.clone()));
         let saved = if started {
-            match self.store.create(&key, &record).await {
-                Ok(true) => Ok(Saved::Stored),
+            match self.store.create(&key, &record).await? {
+                true => Saved::Stored,
                 // 128 random bits came twice: the random source is broken.
-                Ok(false) => return Err(session_core::RandomError.into()),
-                Err(error) => Err(error),
+                false => return Err(session_core::RandomError.into()),
             }
         } else {
-            self.store.save(&key, &record, expected).await
+            self.store.save(&key, &record, expected).await?
         };
         match saved {
-            Err(error) => {
-                session.with(|session| session.keep_unconfirmed(draft));
-                Err(error.into())
-            }
-            Ok(Saved::Stored) => {
+            Saved::Stored => {
                 session.with(|session| session.accept(draft));
                 Ok(Written::Saved(Change { started, rotated, cookie: None }))
             }
-            Ok(Saved::Conflict(theirs)) => {
+            Saved::Conflict(theirs) => {
                 let payload = self.decode(&key, &theirs)?;
                 let (version, expires_at) = (theirs.version, theirs.expires_at);
                 Ok(Written::Conflict(Theirs { version, expires_at, payload }))
             }
-            Ok(Saved::Gone) => Err(Error::Ended(Rejection::Revoked)),
+            Saved::Gone => Err(Error::Ended(Rejection::Revoked)),
         }
     }
 

@@ -22,7 +22,7 @@ use session_core::{OsRandom, Random as _};
 use tokio::{
     sync::watch,
     task::AbortHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -35,6 +35,8 @@ use crate::store::StoreError;
 const TIMEOUTS_OF_A_NODE: u8 = 3;
 /// So many in a row of one bucket of a cluster: its node may be frozen, and a new connection learns who took over.
 const TIMEOUTS_OF_A_BUCKET: u8 = 2;
+/// A command that was dropped after this long is held against the connection; a client that hung up earlier says nothing about it.
+const SUSPICIOUS: Duration = Duration::from_millis(250);
 /// How long making a connection may take in all: asking Sentinels, learning a cluster's nodes.
 const DIAL: Duration = Duration::from_secs(2);
 /// How often the Sentinels are asked who the primary is.
@@ -136,6 +138,23 @@ struct Lane {
     supervisor: AbortHandle,
 }
 
+/// A command under way. Whoever waits for it may have less patience than we have, and drop it: if that took long, it counts as a timeout.
+struct Unanswered<'a> {
+    lane: &'a Lane,
+    bucket: u8,
+    generation: u64,
+    since: Instant,
+    is_over: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && self.since.elapsed() >= SUSPICIOUS {
+            self.lane.timed_out(self.bucket, self.generation);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Counters {
     reconnects: AtomicU64,
@@ -201,18 +220,21 @@ impl Connections {
         &self,
         bucket: u8,
         script: &Script,
-        key: &str,
+        keys: &[&str],
         arguments: impl Fn(&mut Cmd),
         (replicas, within): (u32, Duration),
     ) -> Result<(T, u32), StoreError> {
         let mut both = redis::pipe();
         // Its text: that the hash isn't known can't be mended in the midst of a pipeline.
-        both.add_command(script.by_text(key, &arguments));
+        both.add_command(script.by_text(keys, &arguments));
         both.cmd("WAIT").arg(replicas).arg(within.as_millis().max(1) as u64);
-        let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
+        let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(keys[0], SlotAddr::Master));
         let values = self.run(bucket, async |connection| match connection {
             Connection::Node(mut connection) => both.query_async(&mut connection).await,
-            Connection::Cluster(mut cluster) => cluster.route_pipeline(both, 0, 2, route).await,
+            Connection::Cluster(mut cluster) => {
+                let values = cluster.route_pipeline(both, 0, 2, route).await?;
+                values.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<Value>>>()
+            }
         });
         read(Value::Array(values.await?))
     }
@@ -227,11 +249,15 @@ impl Connections {
         Work: Future<Output = RedisResult<T>> + Send,
     {
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
-        let deadline = tokio::time::Instant::now() + self.timeouts.operation;
-        let connection = tokio::time::timeout_at(deadline, lane.connection()).await;
+        let deadline = Instant::now() + self.timeouts.operation;
+        let connection = timeout_at(deadline, lane.connection()).await;
         let (connection, generation) =
             connection.unwrap_or_else(|_| Err(timed_out(self.timeouts.operation)))?;
-        match tokio::time::timeout_at(deadline, work(connection)).await {
+        let mut unanswered = Unanswered { lane, bucket, generation, since: Instant::now(), is_over: false };
+        // In a box: the client library's futures are large, and would be moved through every layer above.
+        let answer = timeout_at(deadline, Box::pin(work(connection))).await;
+        unanswered.is_over = true;
+        match answer {
             Ok(Ok(value)) => {
                 lane.answered(bucket);
                 Ok(value)
@@ -247,19 +273,19 @@ impl Connections {
         }
     }
 
-    /// Runs a script on the key, sending its text only where it isn't known yet.
+    /// Runs a script on keys of one bucket, sending its text only where it isn't known yet.
     pub(super) async fn eval<T: FromRedisValue>(
         &self,
         bucket: u8,
         script: &Script,
-        key: &str,
+        keys: &[&str],
         arguments: impl Fn(&mut Cmd) + Sync + Send,
     ) -> Result<T, StoreError> {
-        let known = script.by_hash(key, &arguments);
+        let known = script.by_hash(keys, &arguments);
         let value =
             self.run(bucket, async |mut connection: Connection| match connection.send(&known).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    connection.send(&script.by_text(key, &arguments)).await
+                    connection.send(&script.by_text(keys, &arguments)).await
                 }
                 other => other,
             });
@@ -352,10 +378,11 @@ impl Lane {
     }
 
     fn failed(&self, bucket: u8, generation: u64, error: &RedisError) {
-        self.counters.failures.fetch_add(1, Ordering::Relaxed);
         if error.is_timeout() {
-            self.timed_out(bucket, generation);
-        } else if self.is_useless_after(error) {
+            return self.timed_out(bucket, generation);
+        }
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        if self.is_useless_after(error) {
             self.replace(generation);
         } else {
             self.answered(bucket);
@@ -365,11 +392,14 @@ impl Lane {
     fn is_useless_after(&self, error: &RedisError) -> bool {
         let is_of_a_replica = matches!(
             error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-        );
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) // As a script of Redis 6.2 says it.
+        ) || error.detail().is_some_and(|detail| detail.contains("-READONLY "));
         if self.is_cluster() {
-            // It looks after its nodes itself; what it can't mend is to know none of them any more, and to be gone.
-            error.kind() == ErrorKind::ClusterConnectionNotFound || error.is_connection_dropped()
+            // It looks after its nodes itself; what it can't mend is to know none of them any more, to be gone, and a pipeline that was sent
+            // to where a slot used to be.
+            error.kind() == ErrorKind::ClusterConnectionNotFound
+                || error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
+                || error.is_connection_dropped()
         } else {
             is_of_a_replica || error.is_unrecoverable_error()
         }
@@ -377,6 +407,7 @@ impl Lane {
 
     fn timed_out(&self, bucket: u8, generation: u64) {
         self.counters.timeouts.fetch_add(1, Ordering::Relaxed);
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let most = if self.is_cluster() { TIMEOUTS_OF_A_BUCKET } else { TIMEOUTS_OF_A_NODE };
         let before = self.timeouts(bucket).fetch_add(1, Ordering::Relaxed);
         if before + 1 >= most {
@@ -467,7 +498,14 @@ async fn supervise(dialer: Arc<Dialer>, link: Arc<watch::Sender<Link>>, counters
                 }
                 generation += 1;
                 failures = 0;
-                link.send_replace(Link::Up { connection, server, generation, suspect: false });
+                let up = Link::Up { connection, server, generation, suspect: false };
+                link.send_if_modified(|link| {
+                    let is_wanted = !matches!(link, Link::Closed);
+                    if is_wanted {
+                        *link = up;
+                    }
+                    is_wanted
+                });
                 if dialer.is_cluster() {
                     sleep(CLUSTER_PAUSE).await;
                 }
@@ -508,18 +546,18 @@ impl Script {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    fn by_hash(&self, key: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
-        call("EVALSHA", &self.hash, key, arguments)
+    fn by_hash(&self, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        call("EVALSHA", &self.hash, keys, arguments)
     }
 
-    fn by_text(&self, key: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
-        call("EVAL", self.text, key, arguments)
+    fn by_text(&self, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        call("EVAL", self.text, keys, arguments)
     }
 }
 
-fn call(command: &str, script: &str, key: &str, arguments: &impl Fn(&mut Cmd)) -> Cmd {
+fn call(command: &str, script: &str, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
     let mut command = redis::cmd(command);
-    command.arg(script).arg(1).arg(key);
+    command.arg(script).arg(keys.len()).arg(keys);
     arguments(&mut command);
     command
 }

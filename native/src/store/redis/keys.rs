@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `session:{3f}:s:<key>` | string | a record: [`value`](super::value) |
 //! | `session:{a1}:u:<tag>` | sorted set | the sessions of a subject, by when they end |
+//! | `session:{a1}:c:<tag>` | set | sessions of a subject that are beyond its limit, until they are ended |
 //! | `session:{a1}:e:<tag>` | string | the epoch of a subject, in decimal |
 //! | `session:{3f}:l:<key>` | string | who may save a contended session next |
 //! | `session:{00}:life` | string | random: another one if the data were replaced |
@@ -35,6 +36,10 @@ impl Keys {
 
     pub(super) fn index(&self, subject: &SubjectTag) -> String {
         self.name(subject.as_bytes()[0], &format_args!("u:{subject}"))
+    }
+
+    pub(super) fn condemned(&self, subject: &SubjectTag) -> String {
+        self.name(subject.as_bytes()[0], &format_args!("c:{subject}"))
     }
 
     pub(super) fn epoch(&self, subject: &SubjectTag) -> String {

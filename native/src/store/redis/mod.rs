@@ -229,15 +229,15 @@ impl RedisStore {
         &self,
         bucket: u8,
         script: &Script,
-        key: &str,
+        keys: &[&str],
         arguments: impl Fn(&mut Cmd) + Send + Sync,
     ) -> Result<T, StoreError> {
         let Some((connections, Replicas { count, within })) = &self.inner.patient else {
-            return self.inner.connections.eval(bucket, script, key, arguments).await;
+            return self.inner.connections.eval(bucket, script, keys, arguments).await;
         };
         let wanted = count.get();
         let (done, replicas) =
-            connections.eval_and_wait(bucket, script, key, arguments, (wanted, *within)).await?;
+            connections.eval_and_wait(bucket, script, keys, arguments, (wanted, *within)).await?;
         if replicas < wanted {
             return Err(StoreError::unavailable(format!(
                 "it is done on the primary, but only {replicas} of {wanted} replicas said in time that they have it"
@@ -248,28 +248,61 @@ impl RedisStore {
 
     /// Files a session under its subject, and ends those beyond the limit.
     async fn file(&self, subject: &SubjectTag, key: &Key, expires_at: Timestamp) -> Result<(), StoreError> {
+        let (surplus, mut condemned) = self.enter(subject, key, expires_at, false).await?;
+        if surplus > 0 {
+            // What has ended is still listed, and must not push out what lives.
+            self.listed(subject).await?;
+            condemned = self.enter(subject, key, expires_at, true).await?.1;
+        }
+        if condemned.is_empty() {
+            return Ok(());
+        }
+        for key in &condemned {
+            self.delete(key).await?;
+        }
+        // Last: if it doesn't come to this, whoever is filed next hears of them again.
+        let Inner { connections, keys, .. } = &*self.inner;
+        let mut executed = redis::cmd("SREM");
+        executed.arg(keys.condemned(subject));
+        for key in &condemned {
+            executed.arg(key.as_bytes());
+        }
+        connections.query(subject.as_bytes()[0], &executed).await
+    }
+
+    /// Enters a session into the index of its subject. Gives how many are beyond the limit, and those that are to be ended for it.
+    async fn enter(
+        &self,
+        subject: &SubjectTag,
+        key: &Key,
+        expires_at: Timestamp,
+        condemn: bool,
+    ) -> Result<(u64, Vec<Key>), StoreError> {
         let Inner { connections, keys, scripts, clock, per_subject, .. } = &*self.inner;
         let now = clock.now();
         // Saves extend a session by less than a tenth of its idle timeout without filing it again.
         let left = self.left(expires_at);
         let listed =
             left.saturating_add(left / 4).saturating_add(INDEX_GRACE.as_millis() as u64).min(MOST_MILLIS);
-        let surplus: Vec<Vec<u8>> = connections
-            .eval(subject.as_bytes()[0], &scripts.file, &keys.index(subject), |command| {
+        let names = [&*keys.index(subject), &*keys.condemned(subject)];
+        let answer: Vec<redis::Value> = connections
+            .eval(subject.as_bytes()[0], &scripts.file, &names, |command| {
                 command
                     .arg(key.as_bytes())
                     .arg(now.as_millis().saturating_add(listed))
                     .arg(now.as_millis())
                     .arg(listed)
-                    .arg(*per_subject);
+                    .arg(*per_subject)
+                    .arg(u8::from(condemn));
             })
             .await?;
-        for member in surplus {
-            if let Ok(key) = member.try_into().map(Key::from_bytes) {
-                self.delete(&key).await?;
-            }
-        }
-        Ok(())
+        let mut answer = answer.into_iter();
+        let surplus = connection::read(answer.next().ok_or(StoreError::Malformed)?)?;
+        let condemned = answer.map(|member| {
+            let member: Vec<u8> = connection::read(member)?;
+            member.try_into().map(Key::from_bytes).map_err(|_| StoreError::Malformed)
+        });
+        Ok((surplus, condemned.collect::<Result<_, _>>()?))
     }
 }
 
@@ -283,7 +316,7 @@ impl Store for RedisStore {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
         let value = value::encode(record);
         let created = connections
-            .eval(bucket(key), &scripts.create, &keys.record(key), |command| {
+            .eval(bucket(key), &scripts.create, &[&keys.record(key)], |command| {
                 command.arg(&value[..]).arg(self.left(record.expires_at));
             })
             .await?;
@@ -312,7 +345,8 @@ impl Store for RedisStore {
                 connections.query(bucket, redis::cmd("MGET").arg(&both)).await?
             }
             (Some(until), subject) => {
-                let touched = connections.eval(bucket, &scripts.touch, &name, |command| {
+                let names = [&*name];
+                let touched = connections.eval(bucket, &scripts.touch, &names, |command| {
                     command.arg(&value::expiry(until)).arg(self.left(until));
                 });
                 let epoch = async {
@@ -336,7 +370,7 @@ impl Store for RedisStore {
         let (bucket, value) = (bucket(key), value::encode(record));
         let message = message::saved(key, record.version);
         let saved: redis::Value = connections
-            .eval(bucket, &scripts.save, &keys.record(key), |command| {
+            .eval(bucket, &scripts.save, &[&keys.record(key)], |command| {
                 command.arg(&expected.to_bytes()).arg(&value[..]).arg(self.left(record.expires_at));
                 self.publish(command, bucket, &message);
             })
@@ -357,7 +391,7 @@ impl Store for RedisStore {
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
         let Inner { keys, scripts, .. } = &*self.inner;
         let (bucket, message) = (bucket(key), message::deleted(key));
-        self.eval_replicated(bucket, &scripts.delete, &keys.record(key), |command| {
+        self.eval_replicated(bucket, &scripts.delete, &[&keys.record(key)], |command| {
             self.publish(command, bucket, &message);
         })
         .await
@@ -373,7 +407,7 @@ impl Store for RedisStore {
     async fn lease(&self, key: &Key, holder: u64, ttl: Duration) -> Result<bool, StoreError> {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
         connections
-            .eval(bucket(key), &scripts.lease, &keys.lease(key), |command| {
+            .eval(bucket(key), &scripts.lease, &[&keys.lease(key)], |command| {
                 command.arg(holder).arg(ttl.as_millis().max(1) as u64);
             })
             .await
@@ -382,7 +416,7 @@ impl Store for RedisStore {
     async fn release(&self, key: &Key, holder: u64) -> Result<(), StoreError> {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
         connections
-            .eval(bucket(key), &scripts.release, &keys.lease(key), |command| {
+            .eval(bucket(key), &scripts.release, &[&keys.lease(key)], |command| {
                 command.arg(holder);
             })
             .await

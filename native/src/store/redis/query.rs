@@ -1,13 +1,13 @@
 //! Listings: SCAN and pipelined reads, over all primaries.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join_all;
 use redis::{Cmd, Value, cluster_routing::SingleNodeRoutingInfo};
 use session_core::{Key, SubjectTag};
 
 use super::{EPOCH_LIFE, Inner, RedisStore, connection::read, message, value};
-use crate::store::{Batch, Found, Query, Record, StoreError};
+use crate::store::{Batch, Found, Query, Record, Store as _, StoreError};
 
 /// How many keys a step of a scan looks at, about.
 const STEP: usize = 500;
@@ -16,7 +16,7 @@ const STEP: usize = 500;
 const PRIMARY_SHIFT: u32 = 56;
 
 impl Query for RedisStore {
-    /// One step of one primary. A record whose slot moves to another primary during the scan may be missed.
+    /// One step of one primary. Records may be missed whose slot moves to another primary during the scan, or whose primary is replaced.
     async fn scan(&self, cursor: u64) -> Result<Batch, StoreError> {
         let (keys, next) = self.scan_keys(cursor, &self.primaries().await?).await?;
         let records = self.records(&keys).await?;
@@ -32,36 +32,17 @@ impl Query for RedisStore {
     }
 
     async fn by_subject(&self, subject: &SubjectTag) -> Result<Vec<(Key, Found)>, StoreError> {
-        let Inner { connections, keys, .. } = &*self.inner;
-        let (bucket, index) = (subject.as_bytes()[0], keys.index(subject));
-        let members: Vec<Vec<u8>> =
-            connections.query(bucket, redis::cmd("ZRANGE").arg(&index).arg(0).arg(-1)).await?;
-        let listed: Vec<Key> =
-            members.into_iter().filter_map(|member| member.try_into().ok().map(Key::from_bytes)).collect();
-        let records = self.records(&listed).await?;
-        // Keys never come back: what isn't there any more needn't be listed any more.
-        let gone = listed.iter().filter(|key| !records.iter().any(|(found, _)| found == *key));
-        let mut heal = redis::cmd("ZREM");
-        heal.arg(&index);
-        let mut is_ill = false;
-        for key in gone {
-            heal.arg(key.as_bytes());
-            is_ill = true;
-        }
-        if is_ill {
-            connections.query::<()>(bucket, &heal).await?;
-        }
+        let listed = self.listed(subject).await?;
         let epoch = self.epochs(&[*subject]).await?.get(subject).copied().unwrap_or(0);
-        // One that changed hands is another subject's.
-        let theirs = records.into_iter().filter(|(_, record)| record.subject.as_ref() == Some(subject));
-        Ok(theirs.map(|(key, record)| (key, Found::new(record, epoch))).collect())
+        Ok(listed.into_iter().map(|(key, record)| (key, Found::new(record, epoch))).collect())
     }
 
     /// The records stay until they expire: they are dead by their epoch, and the session that asked may be authenticated anew.
     async fn revoke_subject(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
         let Inner { keys, scripts, .. } = &*self.inner;
         let (bucket, message) = (subject.as_bytes()[0], message::start_of_revoked(subject));
-        self.eval_replicated(bucket, &scripts.revoke, &keys.epoch(subject), |command| {
+        let names = [&*keys.epoch(subject), &*keys.index(subject)];
+        self.eval_replicated(bucket, &scripts.revoke, &names, |command| {
             command.arg(EPOCH_LIFE.as_millis() as u64);
             self.publish(command, bucket, &message);
         })
@@ -72,7 +53,7 @@ impl Query for RedisStore {
     async fn len(&self) -> Result<u64, StoreError> {
         let primaries = self.primaries().await?;
         let mut next = Some(0);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         while let Some(cursor) = next {
             let (keys, further) = self.scan_keys(cursor, &primaries).await?;
             seen.extend(keys);
@@ -81,21 +62,15 @@ impl Query for RedisStore {
         Ok(seen.len() as u64)
     }
 
-    /// In batches. What is created meanwhile may stay.
+    /// In batches, each deletion as that of one session. What is created meanwhile may stay.
     async fn clear(&self) -> Result<(), StoreError> {
         let Inner { connections, keys, publish, .. } = &*self.inner;
         let primaries = self.primaries().await?;
         let mut next = Some(0);
         while let Some(cursor) = next {
             let (found, further) = self.scan_keys(cursor, &primaries).await?;
-            if !found.is_empty() {
-                let names: Vec<String> = found.iter().map(|key| keys.record(key)).collect();
-                if connections.is_cluster() {
-                    self.one_by_one::<()>("UNLINK", &names).await?;
-                } else {
-                    connections.query::<()>(0, redis::cmd("UNLINK").arg(&names)).await?;
-                }
-            }
+            // One by one, so that none is deleted whose message isn't on its way.
+            try_join_all(found.iter().map(|key| self.delete(key))).await?;
             next = further;
         }
         let message = message::cleared();
@@ -119,6 +94,31 @@ impl Query for RedisStore {
     }
 }
 
+impl RedisStore {
+    /// The records of a subject. What its index lists besides is taken out: keys never come back, and what changed hands is another subject's.
+    pub(super) async fn listed(&self, subject: &SubjectTag) -> Result<Vec<(Key, Record)>, StoreError> {
+        let Inner { connections, keys, .. } = &*self.inner;
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(keys.index(subject)).arg(0).arg(-1);
+        let members: Vec<Vec<u8>> = connections.query(subject.as_bytes()[0], &range).await?;
+        let listed: Vec<Key> =
+            members.into_iter().filter_map(|member| member.try_into().ok().map(Key::from_bytes)).collect();
+        let mut records = self.records(&listed).await?;
+        records.retain(|(_, record)| record.subject.as_ref() == Some(subject));
+        let alive: HashSet<Key> = records.iter().map(|(key, _)| *key).collect();
+        let dead: Vec<Key> = listed.into_iter().filter(|key| !alive.contains(key)).collect();
+        if !dead.is_empty() {
+            let mut remove = redis::cmd("ZREM");
+            remove.arg(keys.index(subject));
+            for key in &dead {
+                remove.arg(key.as_bytes());
+            }
+            connections.query::<()>(subject.as_bytes()[0], &remove).await?;
+        }
+        Ok(records)
+    }
+}
+
 /// Where a primary is; `None` without a cluster.
 type Primary = Option<(String, u16)>;
 
@@ -136,16 +136,25 @@ impl RedisStore {
         let mut primaries = Vec::new();
         for range in ranges {
             // First slot, last slot, primary, replicas.
-            let primary: Vec<Value> = read(range.into_iter().nth(2).ok_or(StoreError::Malformed)?)?;
-            let mut primary = primary.into_iter();
+            let mut range = range.into_iter();
+            let (Some(first), Some(primary)) = (range.next(), range.nth(1)) else {
+                return Err(StoreError::Malformed);
+            };
+            let first: u64 = read(first)?;
+            let mut primary = read::<Vec<Value>>(primary)?.into_iter();
             let (Some(host), Some(port)) = (primary.next(), primary.next()) else {
                 return Err(StoreError::Malformed);
             };
-            primaries.push(Some((read(host)?, read(port)?)));
+            primaries.push((first, Some((read(host)?, read(port)?))));
         }
-        primaries.sort_unstable();
-        primaries.dedup();
-        Ok(primaries)
+        // By their first slot, so that one that takes another's place has its number too.
+        primaries.sort_unstable_by_key(|(first, _)| *first);
+        let mut seen = HashSet::new();
+        Ok(primaries
+            .into_iter()
+            .map(|(_, primary)| primary)
+            .filter(|primary| seen.insert(primary.clone()))
+            .collect())
     }
 
     /// The keys of one step of one primary, and where to go on.

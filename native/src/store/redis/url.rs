@@ -51,8 +51,9 @@ impl Servers {
         if service.is_empty() {
             return Err(malformed("the name of the service is missing: redis+sentinel://host:26379/name"));
         }
-        let with_port =
-            |host: &str| if host.contains(':') { host.to_owned() } else { format!("{host}:26379") };
+        // The colons of an IPv6 address stand in brackets.
+        let has_port = |host: &str| host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        let with_port = |host: &str| if has_port(host) { host.to_owned() } else { format!("{host}:26379") };
         let sentinels = hosts.map(|host| info(&format!("{base}://{}", with_port(host))));
         Ok(Self::Sentinel {
             sentinels: some(sentinels.collect::<Result<_, _>>()?)?,
@@ -87,10 +88,10 @@ mod tests {
         assert!(single("valkey://localhost"));
         assert!(single("redis+unix:///run/redis.sock?db=1"));
         assert!(single("unix:///run/redis.sock"));
-        match Servers::parse("redis+sentinel://u:p%40@a:1,b/main/3") {
+        match Servers::parse("redis+sentinel://u:p%40@a:1,b,[::1]/main/3") {
             Ok(Servers::Sentinel { sentinels, service, primary }) => {
                 let addresses: Vec<String> = sentinels.iter().map(|info| info.addr().to_string()).collect();
-                assert_eq!(addresses, ["a:1", "b:26379"]);
+                assert_eq!(addresses, ["a:1", "b:26379", "::1:26379"]);
                 assert_eq!((service.as_str(), primary.redis_settings().db()), ("main", 3));
                 assert_eq!(primary.redis_settings().password(), Some("p@"));
                 assert_eq!(sentinels[0].redis_settings().password(), None);

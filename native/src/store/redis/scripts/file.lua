@@ -1,18 +1,23 @@
--- Files a session under its subject, and takes out those beyond the limit: the ones that were used least recently.
--- KEYS: index of the subject. ARGV: session, until when it may live, now, milliseconds to live of the index, limit (0: none).
--- The sessions that were taken out.
+-- Files a session under its subject; or, later, condemns those beyond the limit: the ones that end first, but not this one.
+-- KEYS: index of the subject, its condemned sessions. ARGV: session, until when it may live, now, milliseconds to live of the index,
+-- limit (0: none), 0 to file or 1 to condemn.
+-- How many are beyond the limit, then all condemned ones: they are named to everyone until they are deleted and taken out.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3])
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-local out = {}
+-- One that was condemned meanwhile, by a later one, stays so.
+if ARGV[6] == '0' and redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 0 then redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1]) end
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 local limit = tonumber(ARGV[5])
-local surplus = limit > 0 and redis.call('ZCARD', KEYS[1]) - limit or 0
-if surplus > 0 then
+if limit == 0 then return {0} end
+local surplus = math.max(redis.call('ZCARD', KEYS[1]) - limit, 0)
+if surplus > 0 and ARGV[6] == '1' then
+  local left = surplus
   for _, session in ipairs(redis.call('ZRANGE', KEYS[1], 0, surplus)) do
-    if #out < surplus and session ~= ARGV[1] then
+    if left > 0 and session ~= ARGV[1] then
       redis.call('ZREM', KEYS[1], session)
-      out[#out + 1] = session
+      redis.call('SADD', KEYS[2], session)
+      left = left - 1
     end
   end
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
-return out
+return {surplus, unpack(redis.call('SMEMBERS', KEYS[2]))}
