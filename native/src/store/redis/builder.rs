@@ -125,7 +125,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How long an operation may take with all that it needs, waiting for a connection included: 1.5 s by default.
+    /// How long is waited for a connection that is being made, and in a cluster for a command with all its redirections: 1.5 s by default. A limit for all
+    /// that an operation takes is [`Resilient`](crate::Resilient)'s.
     pub const fn operation_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.operation = timeout;
         self

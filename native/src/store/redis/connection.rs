@@ -22,7 +22,7 @@ use session_core::{OsRandom, Random as _};
 use tokio::{
     sync::watch,
     task::AbortHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -239,7 +239,7 @@ impl Connections {
         read(Value::Array(values.await?))
     }
 
-    /// Does something with a connection, within the operation's deadline.
+    /// Does something with a connection.
     pub(super) async fn run<T, Work>(
         &self,
         bucket: u8,
@@ -249,26 +249,24 @@ impl Connections {
         Work: Future<Output = RedisResult<T>> + Send,
     {
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
-        let deadline = Instant::now() + self.timeouts.operation;
-        let connection = timeout_at(deadline, lane.connection()).await;
-        let (connection, generation) =
-            connection.unwrap_or_else(|_| Err(timed_out(self.timeouts.operation)))?;
+        let (connection, generation) = match lane.settled() {
+            Some(settled) => settled?,
+            None => timeout(self.timeouts.operation, lane.connection())
+                .await
+                .unwrap_or_else(|_| Err(timed_out(self.timeouts.operation)))?,
+        };
         let mut unanswered = Unanswered { lane, bucket, generation, since: Instant::now(), is_over: false };
-        // In a box: the client library's futures are large, and would be moved through every layer above.
-        let answer = timeout_at(deadline, Box::pin(work(connection))).await;
+        // The client library has the time limits (`dial.rs`): another timer for each command would cost more than sending it.
+        let answer = work(connection).await;
         unanswered.is_over = true;
         match answer {
-            Ok(Ok(value)) => {
+            Ok(value) => {
                 lane.answered(bucket);
                 Ok(value)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 lane.failed(bucket, generation, &error);
                 Err(if error.is_timeout() { timed_out(self.timeouts.response) } else { store_error(&error) })
-            }
-            Err(_) => {
-                lane.timed_out(bucket, generation);
-                Err(timed_out(self.timeouts.operation))
             }
         }
     }
@@ -351,11 +349,13 @@ impl Lane {
         Self { link, timeouts, counters, supervisor }
     }
 
+    /// The connection there is, or why there is none; `None` if one is being made.
+    fn settled(&self) -> Option<Result<(Connection, u64), StoreError>> {
+        self.link.borrow().settled()
+    }
+
     /// The connection there is. Waits for one only where there is hope.
     async fn connection(&self) -> Result<(Connection, u64), StoreError> {
-        if let Some(settled) = self.link.borrow().settled() {
-            return settled;
-        }
         let mut link = self.link.subscribe();
         let link = link.wait_for(|link| !matches!(link, Link::Connecting)).await;
         link.ok().and_then(|link| link.settled()).unwrap_or_else(|| Err(closed()))

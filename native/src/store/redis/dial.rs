@@ -20,7 +20,7 @@ pub(super) struct Timeouts {
     pub(super) connect: Duration,
     /// One command.
     pub(super) response: Duration,
-    /// One operation of the store, with all that it takes.
+    /// Waiting for a connection; in a cluster, a command with its redirections.
     pub(super) operation: Duration,
 }
 
