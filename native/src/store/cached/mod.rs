@@ -7,7 +7,7 @@
 //! - whatever happens to the feed (it hangs, loses its connection, is cut off by a firewall that says nothing), nothing is served that was
 //!   changed more than the *lease* ago: three seconds by default;
 //! - on the node that made it, a change is visible at once, and a node never answers with less than it has answered before;
-//! - what must be up to date asks for it: [`Freshness`](super::Freshness). Saving, extending and issuing tokens always does.
+//! - what must be up to date asks for it: [`Freshness`]. Saving, extending and issuing tokens always does.
 //!
 //! ```
 //! use session_native::{

@@ -145,11 +145,15 @@ fn moment(commits: usize) -> Moment {
 impl State {
     fn version(&self, id: EntryId) -> Option<Version> {
         let first = Version { counter: u64::from(id == RECORD), nonce: 0 };
-        self.log.iter().fold(Some(first), |version, change| match *change {
-            Change::Saved(saved, version) if saved == id => Some(version),
-            Change::Gone(gone) if gone == id => None,
-            _ => version,
-        })
+        let mut version = Some(first);
+        for change in &self.log {
+            match *change {
+                Change::Saved(saved, by) if saved == id => version = Some(by),
+                Change::Gone(gone) if gone == id => version = None,
+                _ => {}
+            }
+        }
+        version
     }
 
     /// The commit that replaced this version, if one has. Commits are counted from 1.
@@ -580,7 +584,8 @@ fn is_broken(world: World, invariant: &'static str) -> bool {
 #[test]
 fn every_part_is_needed() {
     let (save, destroy) = (&[(1, Write::Save)], &[(1, Write::Destroy)]);
-    let parts: [(Without, &'static [(usize, Write)], &[&'static str]); 7] = [
+    type Part = (Without, &'static [(usize, Write)], &'static [&'static str]);
+    let parts: [Part; 7] = [
         (Without::Markers, save, &[STALE_IS_NEWS, HEARTBEAT_TELLS, NEVER_BACK, BOUNDED]),
         (Without::Markers, destroy, &[DEAD_STAYS_DEAD]),
         (Without::Flush, save, &[STALE_IS_NEWS, HEARTBEAT_TELLS, DOWN_IS_EMPTY, BOUNDED]),

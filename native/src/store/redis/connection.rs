@@ -164,7 +164,14 @@ struct Counters {
 
 enum Link {
     /// There is a connection. A suspect one is used until there is a better one.
-    Up { connection: Connection, server: Option<ConnectionAddr>, generation: u64, suspect: bool },
+    Up {
+        connection: Connection,
+        /// Whom the Sentinels named; a feed compares it with where it listens.
+        #[cfg_attr(not(feature = "cache"), allow(dead_code))]
+        server: Option<ConnectionAddr>,
+        generation: u64,
+        suspect: bool,
+    },
     /// There was one a moment ago, or there is about to be the first: callers wait.
     Connecting,
     /// Connecting failed, and is tried again: callers don't wait.

@@ -80,7 +80,7 @@ impl Feed for RedisFeed {
         let ear =
             |node, is_cluster| Ear { node, is_cluster, store: self.store.clone(), links: links.clone() };
         match &self.servers {
-            Servers::Single(server) => ear(Node::One((**server).clone()), false).listen().await,
+            Servers::Single(server) => ear(Node::One(server.clone()), false).listen().await,
             Servers::Sentinel { sentinels, service, primary } => {
                 let settings = primary.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
                 let primary = (**primary).clone().set_redis_settings(settings);
@@ -92,12 +92,12 @@ impl Feed for RedisFeed {
                     // The store itself was connected with the same.
                     Err(error) => {
                         tracing::error!(error = %store_error(&error), "the session cache can't listen");
-                        pending().await
+                        pending::<()>().await;
                     }
                 }
             }
             Servers::Cluster(seeds) => {
-                listen_to_cluster(seeds, |info| ear(Node::One(info), true)).await;
+                listen_to_cluster(seeds, |info| ear(Node::One(Box::new(info)), true)).await;
             }
         }
     }
@@ -144,7 +144,7 @@ async fn listen_to_cluster(seeds: &[ConnectionInfo], ear: impl Fn(ConnectionInfo
 
 /// Where to listen.
 enum Node {
-    One(ConnectionInfo),
+    One(Box<ConnectionInfo>),
     /// Whoever the Sentinels name.
     Named(Box<tokio::sync::Mutex<redis::sentinel::SentinelClient>>),
 }
@@ -319,7 +319,7 @@ impl Ear {
             Node::One(info) => {
                 prepare_tls(info.addr());
                 let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-                let info = info.clone().set_redis_settings(settings).set_tcp_settings(tcp());
+                let info = (**info).clone().set_redis_settings(settings).set_tcp_settings(tcp());
                 match &self.store.inner.origin.certificates {
                     Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
                     None => Client::open(info)?,
