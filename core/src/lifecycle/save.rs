@@ -163,6 +163,12 @@ impl<T: SessionData> Session<T> {
         }
     }
 
+    /// Whether an earlier draft may or may not have been written.
+    #[must_use]
+    pub const fn has_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
+    }
+
     /// After a conflict: puts the changes of this request on top of what the store holds now. Then the next draft is one of the
     /// merged session.
     ///

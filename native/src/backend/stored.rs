@@ -114,28 +114,37 @@ impl<S: Store> Sealed for Stored<S> {
         let record = self.record(shared, &key, &draft)?;
 
         let (started, rotated) = (draft.is_new(), draft.is_rotated());
-        // If the store fails, or the request is cancelled while it works, the next try is of the same version.
-        session.with(|session| session.keep_unconfirmed(draft.clone()));
+        // The request may be cancelled while the store works. An earlier try of which nothing is known yet stays the one to be asked about.
+        session.with(|session| {
+            if !session.has_unconfirmed() {
+                session.keep_unconfirmed(draft.clone());
+            }
+        });
         let saved = if started {
-            match self.store.create(&key, &record).await? {
-                true => Saved::Stored,
+            match self.store.create(&key, &record).await {
+                Ok(true) => Ok(Saved::Stored),
                 // 128 random bits came twice: the random source is broken.
-                false => return Err(session_core::RandomError.into()),
+                Ok(false) => return Err(session_core::RandomError.into()),
+                Err(error) => Err(error),
             }
         } else {
-            self.store.save(&key, &record, expected).await?
+            self.store.save(&key, &record, expected).await
         };
         match saved {
-            Saved::Stored => {
+            Err(error) => {
+                session.with(|session| session.keep_unconfirmed(draft));
+                Err(error.into())
+            }
+            Ok(Saved::Stored) => {
                 session.with(|session| session.accept(draft));
                 Ok(Written::Saved(Change { started, rotated, cookie: None }))
             }
-            Saved::Conflict(theirs) => {
+            Ok(Saved::Conflict(theirs)) => {
                 let payload = self.decode(&key, &theirs)?;
                 let (version, expires_at) = (theirs.version, theirs.expires_at);
                 Ok(Written::Conflict(Theirs { version, expires_at, payload }))
             }
-            Saved::Gone => Err(Error::Ended(Rejection::Revoked)),
+            Ok(Saved::Gone) => Err(Error::Ended(Rejection::Revoked)),
         }
     }
 

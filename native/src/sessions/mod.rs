@@ -227,7 +227,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         #[cfg(feature = "import")]
         if !self.inner.shared.imports.is_empty() {
             let headers: Vec<_> = cookie_headers.into_iter().collect();
-            return match self.imported(&headers, client).await? {
+            return match Box::pin(self.imported(&headers, client)).await? {
                 Some(session) => Ok(session),
                 None => self.load_own(headers, client, freshness).await,
             };
@@ -296,7 +296,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         self.bind(&mut session, client).map_err(Refusal::of(session.key()))?;
         let expiry = &shared.config.expiry;
         if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {
-            self.inner.backend.extend(&session, extended).await?;
+            Box::pin(self.inner.backend.extend(&session, extended)).await?;
             session.extend_to(extended);
         }
         if sealed_with != shared.config.keys.sealing_key_id() {

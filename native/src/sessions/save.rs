@@ -44,7 +44,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let cookie = match self.write(session, Conflicting::Merge).await? {
             Some(Change { cookie: Some(cookie), .. }) => Some(cookie),
             Some(_) => session.with(|session| self.due_cookie(session))?,
-            None => self.refreshed_cookie(session).await?,
+            None => Box::pin(self.refreshed_cookie(session)).await?,
         };
         if cookie.is_some() {
             session.with(|session| {
@@ -154,7 +154,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             Outcome::Ended(reason, mut survivor) => {
                 // Before the request hears that its session is no more: if this fails, it may commit again.
                 while let Some(session) = survivor {
-                    survivor = match self.contend(&Mutex::new(*session), Conflicting::Merge).await? {
+                    survivor = match Box::pin(self.contend(&Mutex::new(*session), Conflicting::Merge)).await?
+                    {
                         Outcome::Done(_) => None,
                         Outcome::Ended(_, survivor) => survivor,
                     };
@@ -211,7 +212,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                 }
                 Err(error) => return Err(error),
             }
-            turn.wait(shared, backend).await?;
+            Box::pin(turn.wait(shared, backend)).await?;
         }
         Err(Error::Contended)
     }

@@ -94,7 +94,9 @@ impl Connection {
         if let Self::Cluster(cluster) = self {
             for _ in 0..MOST_REDIRECTIONS {
                 sent = match sent {
-                    Err(error) if error.redirect_node().is_some() => follow(cluster, command, error).await,
+                    Err(error) if error.redirect_node().is_some() => {
+                        Box::pin(follow(cluster, command, error)).await
+                    }
                     done => return done,
                 };
             }
@@ -258,7 +260,7 @@ impl Connections {
         let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
         let (connection, generation) = match lane.settled() {
             Some(settled) => settled?,
-            None => timeout(self.timeouts.operation, lane.connection())
+            None => Box::pin(timeout(self.timeouts.operation, lane.connection()))
                 .await
                 .unwrap_or_else(|_| Err(timed_out(self.timeouts.operation)))?,
         };
@@ -290,7 +292,7 @@ impl Connections {
         let value =
             self.run(bucket, async |mut connection: Connection| match connection.send(&known).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    connection.send(&script.by_text(keys, &arguments)).await
+                    Box::pin(async { connection.send(&script.by_text(keys, &arguments)).await }).await
                 }
                 other => other,
             });

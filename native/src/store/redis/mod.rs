@@ -309,6 +309,7 @@ impl RedisStore {
 /// The longest time in milliseconds that is asked of Redis, whose scripts compute exactly up to 2^53: 140,000 years.
 const MOST_MILLIS: u64 = 1 << 52;
 
+/// What happens rarely is boxed: every load and save would have to carry its future around.
 impl Store for RedisStore {
     const NAME: &'static str = "redis";
 
@@ -322,7 +323,7 @@ impl Store for RedisStore {
             .await?;
         // Filed after it is there, so that whoever finds it in the index, and has to end it, finds it.
         if let (true, Some(subject)) = (created, &record.subject) {
-            self.file(subject, key, record.expires_at).await?;
+            Box::pin(self.file(subject, key, record.expires_at)).await?;
         }
         Ok(created)
     }
@@ -338,7 +339,7 @@ impl Store for RedisStore {
                 let mut get = redis::cmd("GET");
                 let record = connections.query(bucket, get.arg(&name));
                 let epoch = async { self.epoch(subject).await.map(Some) };
-                futures_util::future::try_join(record, epoch).await?
+                Box::pin(futures_util::future::try_join(record, epoch)).await?
             }
             (None, Some(subject)) => {
                 let both = [name, keys.epoch(subject)];
@@ -355,12 +356,12 @@ impl Store for RedisStore {
                         None => Ok(None),
                     }
                 };
-                futures_util::future::try_join(touched, epoch).await?
+                Box::pin(futures_util::future::try_join(touched, epoch)).await?
             }
         };
         let Some(record) = value.map(value::decode).transpose()? else { return Ok(None) };
         if let (Some(_), Some(subject)) = (lookup.touch, &record.subject) {
-            self.file(subject, key, record.expires_at).await?;
+            Box::pin(self.file(subject, key, record.expires_at)).await?;
         }
         Ok(Some(Found::new(record, epoch.unwrap_or(0))))
     }
@@ -379,7 +380,7 @@ impl Store for RedisStore {
             redis::Value::Int(0) => Ok(Saved::Gone),
             redis::Value::Int(done) => {
                 if let (2, Some(subject)) = (done, &record.subject) {
-                    self.file(subject, key, record.expires_at).await?;
+                    Box::pin(self.file(subject, key, record.expires_at)).await?;
                 }
                 Ok(Saved::Stored)
             }
