@@ -27,9 +27,10 @@ use tokio::{
 };
 
 use super::{
-    RedisStore,
+    Origin, RedisStore,
     connection::{pause, read, store_error},
-    dial::{prepare_tls, sentinel_client, tcp},
+    dial::client,
+    sentinel::Sentinels,
     url::Servers,
 };
 use crate::store::{
@@ -84,11 +85,9 @@ impl Feed for RedisFeed {
             Servers::Sentinel { sentinels, service, primary } => {
                 let settings = primary.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
                 let primary = (**primary).clone().set_redis_settings(settings);
-                let certificates = inner.origin.certificates.clone();
-                match sentinel_client(sentinels, service.clone(), &primary, certificates) {
-                    Ok(client) => {
-                        ear(Node::Named(Box::new(tokio::sync::Mutex::new(client))), false).listen().await;
-                    }
+                let Origin { certificates, connect, .. } = &inner.origin;
+                match Sentinels::new(sentinels, service.clone(), primary, certificates.clone(), *connect) {
+                    Ok(sentinels) => ear(Node::Named(Box::new(sentinels)), false).listen().await,
                     // The store itself was connected with the same.
                     Err(error) => {
                         tracing::error!(error = %store_error(&error), "the session cache can't listen");
@@ -146,7 +145,7 @@ async fn listen_to_cluster(seeds: &[ConnectionInfo], ear: impl Fn(ConnectionInfo
 enum Node {
     One(Box<ConnectionInfo>),
     /// Whoever the Sentinels name.
-    Named(Box<tokio::sync::Mutex<redis::sentinel::SentinelClient>>),
+    Named(Box<Sentinels>),
 }
 
 /// Listens to one primary.
@@ -315,23 +314,19 @@ impl Ear {
     }
 
     async fn client(&self) -> Result<(Client, ConnectionAddr), Deaf> {
-        let client = match &self.node {
+        let (client, address) = match &self.node {
             Node::One(info) => {
-                prepare_tls(info.addr());
                 let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-                let info = (**info).clone().set_redis_settings(settings).set_tcp_settings(tcp());
-                match &self.store.inner.origin.certificates {
-                    Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
-                    None => Client::open(info)?,
-                }
+                let info = (**info).clone().set_redis_settings(settings);
+                let address = info.addr().clone();
+                (client(info, self.store.inner.origin.certificates.as_ref())?, address)
             }
             Node::Named(sentinels) => {
-                timeout(self.links.lease(), async { sentinels.lock().await.async_get_client().await })
-                    .await
-                    .map_err(|_| Deaf::Silent)??
+                let named = timeout(self.links.lease(), sentinels.primary()).await;
+                let address = named.map_err(|_| Deaf::Silent)??;
+                (sentinels.client(address.clone())?, address)
             }
         };
-        let address = client.get_connection_info().addr().clone();
         Ok((client, address))
     }
 
@@ -381,9 +376,8 @@ impl Ear {
         if !self.store.inner.connections.are_to(address) {
             return Err(Deaf::Moved);
         }
-        let named = async { sentinels.lock().await.async_get_client().await };
-        match timeout(self.links.lease() / 3, named).await {
-            Ok(Ok(client)) if client.get_connection_info().addr() != address => Err(Deaf::Moved),
+        match timeout(self.links.lease() / 3, sentinels.primary()).await {
+            Ok(Ok(named)) if named != *address => Err(Deaf::Moved),
             _ => Ok(()),
         }
     }

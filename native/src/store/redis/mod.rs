@@ -9,6 +9,7 @@ mod dial;
 mod feed;
 mod keys;
 mod query;
+mod sentinel;
 mod url;
 mod value;
 
@@ -34,6 +35,9 @@ use crate::clock::Clock;
 /// # What Redis promises
 /// On one primary, everything the contract of [`Store`] says. Replication to others is asynchronous: a failover may undo what the last moments
 /// wrote, ended sessions included. [`RedisStoreBuilder::replicas`] makes deletions and revocations wait until replicas have them.
+///
+/// A deleted session leaves a tombstone of some hundred bytes for a minute, so that a creation which the network held back meanwhile can't
+/// bring it back; it counts as no session.
 ///
 /// # URLs
 /// | | |
@@ -169,6 +173,9 @@ mod message {
 /// Beyond the longest life of a session ([`Expiry::LONGEST`](session_core::Expiry::LONGEST)): the epoch of a subject that was revoked is kept
 /// until no session of before can be alive.
 const EPOCH_LIFE: Duration = Duration::from_secs(401 * 86_400);
+/// How long a deleted key can't be created: far beyond the seconds that a command is under way at most, before its connection is given up and TCP
+/// with it (`dial::tcp`), also if a proxy between holds its bytes back.
+const TOMBSTONE_LIFE: Duration = Duration::from_secs(60);
 /// An index outlives what it lists by this.
 const INDEX_GRACE: Duration = Duration::from_secs(60);
 
@@ -317,7 +324,7 @@ impl Store for RedisStore {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
         let value = value::encode(record);
         let created = connections
-            .eval(bucket(key), &scripts.create, &[&keys.record(key)], |command| {
+            .eval(bucket(key), &scripts.create, &[&keys.record(key), &keys.tombstone(key)], |command| {
                 command.arg(&value[..]).arg(self.left(record.expires_at));
             })
             .await?;
@@ -392,7 +399,9 @@ impl Store for RedisStore {
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
         let Inner { keys, scripts, .. } = &*self.inner;
         let (bucket, message) = (bucket(key), message::deleted(key));
-        self.eval_replicated(bucket, &scripts.delete, &[&keys.record(key)], |command| {
+        let names = [&*keys.record(key), &*keys.tombstone(key)];
+        self.eval_replicated(bucket, &scripts.delete, &names, |command| {
+            command.arg(TOMBSTONE_LIFE.as_millis() as u64);
             self.publish(command, bucket, &message);
         })
         .await
