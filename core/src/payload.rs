@@ -85,8 +85,10 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 impl<'a> Parsed<'a> {
     pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Error> {
+        // As a whole: of a field that is passed over, a reader of bytes would not look whether it is text.
+        let text = core::str::from_utf8(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
         let Object(parsed) =
-            serde_json::from_slice(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
+            serde_json::from_str(text).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
         Ok(parsed)
     }
 }
@@ -246,6 +248,16 @@ mod tests {
         assert_eq!(payload(r#","data":null"#).unwrap(), b"null");
         assert_eq!(payload(r#","data": [1] "#).unwrap(), b"[1]");
         assert_eq!(payload(""), Err(Error::Unreadable(Unreadable::Payload)));
+    }
+
+    #[test]
+    fn what_is_no_text_is_no_payload_wherever_it_stands() {
+        for field in
+            [&b"\"later\":\"\x89\""[..], b"\"\xff\":1", b"\"data\":\"\xc3\"", b"\"later\":[\"\xed\xa0\x80\"]"]
+        {
+            let payload = [br#"{"rot":0,"iat":1,"abs":2,"#, field, b"}"].concat();
+            assert_eq!(Parsed::of(&payload).err(), Some(Error::Unreadable(Unreadable::Payload)), "{field:?}");
+        }
     }
 
     #[test]
