@@ -20,11 +20,15 @@ const env = {
   NODE_ENV: 'production',
 };
 
-/** Starts a server, gives where it listens once a line says so, and ends it with all that it started. */
+/** What ends the servers. */
+const ends = [];
+
+/** Starts a server, and gives where it listens once a line says so. */
 async function serve(command, args, says, options = {}) {
   const server = spawn(command, args, { env, cwd: root, stdio: ['ignore', 'pipe', 'inherit'], detached: true, ...options });
   const ended = once(server, 'exit');
-  after(async () => {
+  ends.push(async () => {
+    // The whole group: npm's launchers and cargo have children.
     if (server.exitCode === null && server.signalCode === null) process.kill(-server.pid, 'SIGKILL');
     await ended;
   });
@@ -53,7 +57,7 @@ async function startNext() {
 }
 
 function startRust() {
-  const [command, ...args] = env.BESIDE_NEXT?.split(' ') ?? ['cargo', 'run', '--quiet', '--package', 'session-native', '--all-features', '--example', 'beside_next'];
+  const [command, ...args] = env.BESIDE_NEXT?.split(' ') ?? ['cargo', 'run', '--quiet', '--locked', '--package', 'session-native', '--all-features', '--example', 'beside_next'];
   return serve(command, args, /^listening on (http:\S+)$/);
 }
 
@@ -61,6 +65,7 @@ let next, rust;
 before(async () => {
   [next, rust] = await Promise.all([startNext(), startRust()]);
 });
+after(() => Promise.all(ends.map((end) => end())));
 
 /** A browser: its cookies are for both servers, which are one site. */
 class Browser {
