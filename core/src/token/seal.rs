@@ -73,6 +73,7 @@ impl TokenCodec {
     ///
     /// # Errors
     /// [`RandomError`] if there is no random IV; nothing was sealed.
+    #[inline] // So that a caller which never compresses is linked without the compressor.
     pub fn seal(
         &self,
         plaintext: Plaintext,
@@ -80,7 +81,6 @@ impl TokenCodec {
         deflate: bool,
         random: &dyn Random,
     ) -> Result<String, RandomError> {
-        // Here and not deeper, so that a program which never compresses is linked without the compressor.
         let packed = if deflate { compress::deflate(plaintext.as_bytes()) } else { None };
         let (plaintext, deflated) = match packed {
             Some(packed) => (Plaintext::from(&packed), FLAG_DEFLATED),
