@@ -100,6 +100,22 @@ for (const store of ['redis', 'cluster']) {
   });
 }
 
+test('services in Crystal that run beside keep their sessions, if that is asked for', async () => {
+  const redis = await startRedis();
+  redis.ask('SETEX', KEY, '3600', bytesOf(ALICE));
+  const demo = await start(redis, ALICE, { args: ['--crystal-keep'] });
+  try {
+    const alice = new Jar(demo.url, { _session: ID });
+    assert.equal((await alice.me()).username, 'alice');
+    assert.equal((await alice.post('/api/logout')).status, 200);
+    assert.equal((await alice.me()).username, null, 'what ended here stays so');
+    assert.equal(redis.ask('EXISTS', KEY), '1');
+  } finally {
+    await demo.stop();
+    await redis.stop();
+  }
+});
+
 describe('every recorded value', () => {
   let redis;
   before(async () => (redis = await startRedis()));

@@ -32,6 +32,9 @@ pub(crate) struct CrystalSite {
     /// It had `encrypt_redis_data` on: what isn't sealed in Redis is refused.
     #[arg(long = "crystal-encrypted", requires = "until")]
     encrypted: bool,
+    /// Leave its values in Redis, for services in Crystal that still run.
+    #[arg(long = "crystal-keep", requires = "until")]
+    keep: bool,
     /// It had `use_kdf` on, with that many iterations.
     #[arg(long = "crystal-kdf-iterations", value_name = "N", requires = "until")]
     kdf_iterations: Option<u32>,
@@ -106,6 +109,7 @@ impl Moving<'_> {
         let old = RedisStore::connect(redis_url).await?;
         let encryptor = self.encryptor.clone().filter(|_| self.site.encrypted);
         let records = CrystalRecords::new(&self.site.session_key, encryptor, old);
+        let records = if self.site.keep { records.keep() } else { records };
         self.cookies(sessions.import(self.of(records, memory.clone())), memory)
     }
 
