@@ -7,7 +7,8 @@ use serde_json::Value;
 use session_core::{
     Timestamp,
     interop::crystal::{
-        ClusterMessage, Digest, Encryptor, Fingerprint, LegacyDigest, SessionJson, Time, Verifier, open_value, seal_value,
+        ClusterMessage, Digest, Encryptor, Fingerprint, LegacyDigest, SessionJson, Time, Verifier,
+        open_value, seal_value,
     },
 };
 
@@ -64,7 +65,11 @@ fn authentic(bytes: &[u8]) {
     let (blocks, iv) = bytes.split_last_chunk::<16>().unwrap_or((&[], &[0; 16]));
     assert_eq!(found, reference::decrypt(SECRET, iv, blocks));
     // The other form, and a signature of another length, which names another digest.
-    let dashes = format!("{}--{}", URL_SAFE.encode(bytes), URL_SAFE.encode(&signed.as_bytes()[..signed.len().min(20)]));
+    let dashes = format!(
+        "{}--{}",
+        URL_SAFE.encode(bytes),
+        URL_SAFE.encode(&signed.as_bytes()[..signed.len().min(20)])
+    );
     assert!(ENCRYPTOR.open(dashes.as_bytes(), NOW).is_err(), "forged");
 }
 

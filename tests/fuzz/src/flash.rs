@@ -48,7 +48,9 @@ fn operations(input: &mut Input<'_>) {
             }
             2 => {
                 flash.keep(key);
-                now.iter().filter(|(name, _)| name == key).for_each(|(_, message)| insert(&mut next, key, message));
+                now.iter()
+                    .filter(|(name, _)| name == key)
+                    .for_each(|(_, message)| insert(&mut next, key, message));
             }
             3 => {
                 flash.keep_all();

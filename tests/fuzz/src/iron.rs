@@ -13,7 +13,8 @@ const PASSWORD: &str = "a-password-of-at-least-32-characters";
 static IRON: LazyLock<Iron> = LazyLock::new(|| Iron::new("1", PASSWORD).unwrap());
 
 /// With a password that nothing was ever sealed with.
-static VICTIM: LazyLock<Iron> = LazyLock::new(|| Iron::new("1", "victim-victim-victim-victim-victim").unwrap());
+static VICTIM: LazyLock<Iron> =
+    LazyLock::new(|| Iron::new("1", "victim-victim-victim-victim-victim").unwrap());
 
 pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
@@ -63,7 +64,9 @@ fn authentic(input: &mut Input<'_>) {
     let expected = (|| {
         let ends = match &*expiry {
             "" => u64::MAX,
-            digits if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) => return None,
+            digits if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return None;
+            }
             digits => digits.parse().unwrap_or(u64::MAX),
         };
         let iv = reference::base64url(iv.as_bytes())?.try_into().ok()?;

@@ -109,7 +109,9 @@ fn alone(base: Option<&Value>, mine: Option<&Value>, theirs: Option<&Value>, mer
         assert_eq!(merged, theirs, "changed by them alone, or by nobody");
     } else if theirs == base {
         assert_eq!(merged, mine, "changed by me alone");
-    } else if let (Some(Value::Object(base)), Some(Value::Object(mine)), Some(Value::Object(theirs))) = (base, mine, theirs) {
+    } else if let (Some(Value::Object(base)), Some(Value::Object(mine)), Some(Value::Object(theirs))) =
+        (base, mine, theirs)
+    {
         let merged = merged.and_then(Value::as_object).expect("an object on both sides stays one");
         for name in base.keys().chain(mine.keys()).chain(theirs.keys()).chain(merged.keys()) {
             alone(base.get(name), mine.get(name), theirs.get(name), merged.get(name));

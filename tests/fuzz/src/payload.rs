@@ -9,8 +9,8 @@ use serde::{
 };
 use serde_json::Value;
 use session_core::{
-    Client, ClientBinding, Expiry, KeyRing, Kind, Plaintext, Reference, Session, SessionId, Timestamp, TokenCodec, Version,
-    Zeroizing, lifecycle::CommitContext,
+    Client, ClientBinding, Expiry, KeyRing, Kind, Plaintext, Reference, Session, SessionId, Timestamp,
+    TokenCodec, Version, Zeroizing, lifecycle::CommitContext,
 };
 
 use crate::{Any, Given, NOW, input::Input, ring};
@@ -86,7 +86,9 @@ fn record(payload: &[u8]) {
     let reference = Reference::from_token(sealed(&REFERENCE, token.as_bytes()).unwrap()).unwrap();
     let stored = Zeroizing::new(payload.to_vec());
     let version = Version { counter: 3, nonce: 4 };
-    let Ok(session) = Session::<Any>::from_record(&reference, version, NOW, stored, NOW, GRACE) else { return };
+    let Ok(session) = Session::<Any>::from_record(&reference, version, NOW, stored, NOW, GRACE) else {
+        return;
+    };
     let fields = Fields::of(payload);
     fields.facts(&session);
     assert_eq!(fields.text("key"), Some(reference.key().to_string()));
@@ -100,8 +102,9 @@ struct Fields(Vec<(String, Box<serde_json::value::RawValue>)>);
 
 impl Fields {
     fn of(payload: &[u8]) -> Self {
-        const KNOWN: [&str; 13] =
-            ["sid", "key", "rot", "iat", "abs", "ver", "sub", "auth", "epoch", "rat", "bind", "flash", "data"];
+        const KNOWN: [&str; 13] = [
+            "sid", "key", "rot", "iat", "abs", "ver", "sub", "auth", "epoch", "rat", "bind", "flash", "data",
+        ];
         let fields: Self = serde_json::from_slice(payload).expect("an object");
         for known in KNOWN {
             let count = fields.0.iter().filter(|(name, _)| name == known).count();

@@ -69,11 +69,15 @@ fn authentic(input: &mut Input<'_>) {
 /// The codecs and the reference give the same.
 fn agree(stored: &[u8]) {
     let expected = match stored.first() {
-        Some(1) => reference::open_record(stored, HERE.as_bytes()).ok_or(Unreadable::Seal).and_then(|plain| form(&plain)),
+        Some(1) => reference::open_record(stored, HERE.as_bytes())
+            .ok_or(Unreadable::Seal)
+            .and_then(|plain| form(&plain)),
         _ => form(stored),
     };
     let found = CODECS[0].decode(&HERE, stored).map(|payload| payload.to_vec());
-    assert!(found.as_ref().is_ok_and(|payload| payload.len() <= MAX_INFLATED.max(stored.len())) || found.is_err());
+    assert!(
+        found.as_ref().is_ok_and(|payload| payload.len() <= MAX_INFLATED.max(stored.len())) || found.is_err()
+    );
     assert_eq!(found, expected);
     // Who demands sealed records gets nothing else.
     let strict = CODECS[2].decode(&HERE, stored).map(|payload| payload.to_vec());

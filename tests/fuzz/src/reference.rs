@@ -52,7 +52,8 @@ fn open(bytes: &[u8], keys: &Keys, context: &[u8], now: u64) -> Result<Vec<u8>, 
     if now >= u64::from_be_bytes(message[6..14].try_into().unwrap()) {
         return Err("expired");
     }
-    let payload = decrypt(&keys.encryption, message[14..30].try_into().unwrap(), &message[30..]).ok_or("forged")?;
+    let payload =
+        decrypt(&keys.encryption, message[14..30].try_into().unwrap(), &message[30..]).ok_or("forged")?;
     if message[1] & DEFLATED == 0 { Ok(payload) } else { inflate_frame(&payload).ok_or("malformed") }
 }
 
@@ -62,7 +63,8 @@ pub(crate) fn decrypt(key: &[u8; 32], iv: &[u8; 16], blocks: &[u8]) -> Option<Ve
     cbc::Decryptor::<aes::Aes256>::new(key.into(), iv.into()).decrypt_padded::<NoPadding>(&mut plain).ok()?;
     let padding = usize::from(*plain.last()?);
     let length = plain.len().checked_sub(padding)?;
-    let right = (1..=16).contains(&padding) && plain[length..].iter().all(|byte| usize::from(*byte) == padding);
+    let right =
+        (1..=16).contains(&padding) && plain[length..].iter().all(|byte| usize::from(*byte) == padding);
     plain.truncate(length);
     right.then_some(plain)
 }

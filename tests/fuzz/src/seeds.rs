@@ -9,7 +9,11 @@ use serde_json::Value;
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     let mut seeds = match target {
         "token" => {
-            let tokens = texts("tokens.json", "tokens", "token").into_iter().chain(texts("rejected.json", "tokens", "token"));
+            let tokens = texts("tokens.json", "tokens", "token").into_iter().chain(texts(
+                "rejected.json",
+                "tokens",
+                "token",
+            ));
             let any = tokens.flat_map(|token| [0, 1].map(|kind| [&[kind, 0], token.as_bytes()].concat()));
             let payloads = texts("payloads.json", "readable", "payload").into_iter();
             any.chain(payloads.flat_map(|payload| {
@@ -31,11 +35,14 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             .flat_map(|list| texts("records.json", list, "stored"))
             .map(|stored| [&[0][..], &bytes(&stored)].concat())
             .chain(texts("records.json", "records", "payload").iter().flat_map(|payload| {
-                [0, 1, 2, 3].map(|codec| [&[1, codec][..], &[7; 16], &piece(&payload[1..]), &[0, 0, 9, 1]].concat())
+                [0, 1, 2, 3]
+                    .map(|codec| [&[1, codec][..], &[7; 16], &piece(&payload[1..]), &[0, 0, 9, 1]].concat())
             }))
             .collect(),
         // Policies, then three trees: the fuzzer finds its way.
-        "merge" => (0..32).map(|first| (0..200).map(|i: u8| i.wrapping_mul(first * 2 + 1) ^ first).collect()).collect(),
+        "merge" => (0..32)
+            .map(|first| (0..200).map(|i: u8| i.wrapping_mul(first * 2 + 1) ^ first).collect())
+            .collect(),
         "inflate" => {
             let gzip = texts("crystal/redis_values.json", "cases", "value_hex");
             let packed = texts("records.json", "records", "payload");
@@ -72,7 +79,11 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             }))
             .collect(),
         "flash" => {
-            let json = texts("crystal/flash.json", "cases", "json").into_iter().chain(texts("crystal/flash.json", "parse", "input"));
+            let json = texts("crystal/flash.json", "cases", "json").into_iter().chain(texts(
+                "crystal/flash.json",
+                "parse",
+                "input",
+            ));
             json.map(|json| [&[0], json.as_bytes()].concat()).chain([(0..=80).rev().collect()]).collect()
         }
         "payload" => ["readable", "unreadable"]

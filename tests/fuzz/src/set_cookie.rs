@@ -76,9 +76,15 @@ fn written(options: &CookieOptions, header: &str, value: &str, max_age: Option<u
     // That reader takes a leading dot away, as browsers do; ours has none.
     assert_eq!(read.domain(), options.domain.as_deref());
     assert_eq!(read.max_age().map(|age| age.whole_seconds() as u64), max_age);
-    assert_eq!((read.http_only(), read.secure()), (options.http_only.then_some(true), options.secure.then_some(true)));
+    assert_eq!(
+        (read.http_only(), read.secure()),
+        (options.http_only.then_some(true), options.secure.then_some(true))
+    );
     assert_eq!(read.partitioned(), options.partitioned.then_some(true));
-    assert_eq!(read.same_site().map(|same_site| format!("{same_site:?}")), Some(format!("{:?}", options.same_site)));
+    assert_eq!(
+        read.same_site().map(|same_site| format!("{same_site:?}")),
+        Some(format!("{:?}", options.same_site))
+    );
 
     // As the browser sends it back, among others that are almost called the same.
     let back = format!("a{0}=b; {0}={value}; {0}a=c", options.name);

@@ -17,8 +17,9 @@ static CODECS: LazyLock<[TokenCodec; 2]> =
     LazyLock::new(|| [Kind::CookieHeld, Kind::Reference].map(|kind| TokenCodec::new(&ring(), kind, COOKIE)));
 
 /// For a cookie that nothing was ever sealed for.
-static VICTIM: LazyLock<[TokenCodec; 2]> =
-    LazyLock::new(|| [Kind::CookieHeld, Kind::Reference].map(|kind| TokenCodec::new(&ring(), kind, "victim")));
+static VICTIM: LazyLock<[TokenCodec; 2]> = LazyLock::new(|| {
+    [Kind::CookieHeld, Kind::Reference].map(|kind| TokenCodec::new(&ring(), kind, "victim"))
+});
 
 static KEYS: LazyLock<[format::Keys; 2]> = LazyLock::new(keys);
 
@@ -89,7 +90,9 @@ fn agree(kind: usize, token: &[u8], now: Timestamp) {
             assert_eq!(header.kind(), CODECS[kind].kind());
         }
         (Err(_), Ok(_)) => panic!("opened, and has no header"),
-        (Err(_), Err(Rejection::Forged | Rejection::Expired)) => panic!("got as far as its tag, and has no header"),
+        (Err(_), Err(Rejection::Forged | Rejection::Expired)) => {
+            panic!("got as far as its tag, and has no header")
+        }
         (_, Err(_)) => {}
     }
 }
