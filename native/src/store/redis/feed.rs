@@ -26,6 +26,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+#[cfg(feature = "crystal")]
+use super::crystal::News;
 use super::{
     Origin, RedisStore,
     connection::{pause, read, store_error},
@@ -198,6 +200,8 @@ impl fmt::Display for Deaf {
 
 /// What the connection's reader shares with who sends heartbeats.
 struct Line {
+    #[cfg(feature = "crystal")]
+    store: RedisStore,
     link: Mutex<Option<Link>>,
     is_lost: watch::Sender<bool>,
 }
@@ -207,10 +211,28 @@ impl Line {
     fn push(&self, PushInfo { kind, data }: PushInfo) {
         match kind {
             PushKind::Message | PushKind::SMessage => {
-                let message = data.into_iter().nth(1);
-                if let (Some(Value::BulkString(message)), Some(link)) = (message, &*self.link()) {
-                    link.message(&message);
+                let mut data = data.into_iter();
+                let (channel, message) = (data.next(), data.next());
+                let (Some(Value::BulkString(message)), Some(link)) = (message, &*self.link()) else { return };
+                #[cfg(feature = "crystal")]
+                if let (Some(Value::BulkString(channel)), Some(crystal)) =
+                    (&channel, &self.store.inner.crystal)
+                    && *channel == crystal.name.as_bytes()
+                {
+                    return match crystal.read(&message, &self.store.inner.keys) {
+                        News::Of(keys) => keys.iter().for_each(|key| link.forget(key)),
+                        News::All => link.clear(),
+                        News::Unreadable => {
+                            tracing::warn!(
+                                bytes = message.len(),
+                                "a message of a Crystal node can't be read"
+                            );
+                            link.clear();
+                        }
+                    };
                 }
+                let _ = channel;
+                link.message(&message);
             }
             PushKind::Disconnection | PushKind::Unsubscribe | PushKind::SUnsubscribe => self.lose(),
             _ => {}
@@ -253,7 +275,12 @@ impl Ear {
     /// Connects and listens until something isn't right.
     async fn listen_once(&self) -> Result<core::convert::Infallible, Deaf> {
         let (client, address) = self.client().await?;
-        let line = Arc::new(Line { link: Mutex::new(None), is_lost: watch::Sender::new(false) });
+        let line = Arc::new(Line {
+            #[cfg(feature = "crystal")]
+            store: self.store.clone(),
+            link: Mutex::new(None),
+            is_lost: watch::Sender::new(false),
+        });
         let _losing = Losing(&line);
         let config = self.config().set_push_sender({
             let line = Arc::clone(&line);
@@ -280,6 +307,11 @@ impl Ear {
             connection.subscribe(self.store.inner.keys.channel()).await?;
             Buckets { slots: Vec::new(), held: (0..=u8::MAX).collect() }
         };
+        // In a cluster too: what is published plainly is heard at every node.
+        #[cfg(feature = "crystal")]
+        if let Some(crystal) = &self.store.inner.crystal {
+            connection.subscribe(&crystal.name).await?;
+        }
         let Some(first) = buckets.held.first() else {
             // A replica, or a primary of nothing.
             sleep(TOPOLOGY_EVERY).await;

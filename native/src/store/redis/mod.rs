@@ -22,6 +22,8 @@ use connection::{Connections, Script};
 pub use feed::RedisFeed;
 use keys::{Keys, bucket};
 use redis::{Cmd, FromRedisValue};
+#[cfg(feature = "crystal")]
+use session_core::interop::crystal::ClusterMessageType;
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
 use super::{Found, Lookup, Record, Saved, Store, StoreError};
@@ -73,6 +75,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     publish: &'static str,
     per_subject: u32,
+    #[cfg(feature = "crystal")]
+    crystal: Option<crystal::Channel>,
     /// Where a feed is to listen.
     #[cfg(feature = "cache")]
     origin: Origin,
@@ -328,6 +332,10 @@ impl Store for RedisStore {
                 command.arg(&value[..]).arg(self.left(record.expires_at));
             })
             .await?;
+        #[cfg(feature = "crystal")]
+        if created {
+            self.tell_crystal(ClusterMessageType::SessionInvalidated, Some(key)).await;
+        }
         // Filed after it is there, so that whoever finds it in the index, and has to end it, finds it.
         if let (true, Some(subject)) = (created, &record.subject) {
             Box::pin(self.file(subject, key, record.expires_at)).await?;
@@ -386,6 +394,8 @@ impl Store for RedisStore {
         match saved {
             redis::Value::Int(0) => Ok(Saved::Gone),
             redis::Value::Int(done) => {
+                #[cfg(feature = "crystal")]
+                self.tell_crystal(ClusterMessageType::SessionInvalidated, Some(key)).await;
                 if let (2, Some(subject)) = (done, &record.subject) {
                     Box::pin(self.file(subject, key, record.expires_at)).await?;
                 }
@@ -400,11 +410,16 @@ impl Store for RedisStore {
         let Inner { keys, scripts, .. } = &*self.inner;
         let (bucket, message) = (bucket(key), message::deleted(key));
         let names = [&*keys.record(key), &*keys.tombstone(key)];
-        self.eval_replicated(bucket, &scripts.delete, &names, |command| {
-            command.arg(TOMBSTONE_LIFE.as_millis() as u64);
-            self.publish(command, bucket, &message);
-        })
-        .await
+        let deleted = self
+            .eval_replicated(bucket, &scripts.delete, &names, |command| {
+                command.arg(TOMBSTONE_LIFE.as_millis() as u64);
+                self.publish(command, bucket, &message);
+            })
+            .await;
+        // Also if nobody knows whether it was, as replicas may not have answered.
+        #[cfg(feature = "crystal")]
+        self.tell_crystal(ClusterMessageType::SessionDeleted, Some(key)).await;
+        deleted
     }
 
     async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
