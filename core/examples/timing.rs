@@ -146,8 +146,10 @@ fn wrong_bytes(byte: usize) -> Vec<Vec<u8>> {
 
 // ---- Statistics
 
+type Operation<'a> = &'a dyn Fn(&[u8]);
+
 /// Times of both classes, in random order, every input in the same place of memory.
-fn compare(samples: usize, classes: [Vec<Vec<u8>>; 2], operations: [&dyn Fn(&[u8]); 2]) -> [Vec<f64>; 2] {
+fn compare(samples: usize, classes: [Vec<Vec<u8>>; 2], operations: [Operation<'_>; 2]) -> [Vec<f64>; 2] {
     let mut times = [Vec::with_capacity(samples), Vec::with_capacity(samples)];
     let mut order = [0; 4096];
     let mut place = Vec::new();
