@@ -144,7 +144,7 @@ impl RecordCodec {
 fn plain(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     match bytes.split_first() {
         Some((b'{', _)) => Ok(bytes),
-        Some((&DEFLATED, rest)) => compress::inflate(rest).map(Zeroizing::new).ok_or(Unreadable::Inflate),
+        Some((&DEFLATED, rest)) => compress::inflate(rest).map(Into::into).ok_or(Unreadable::Inflate),
         _ => Err(Unreadable::Payload),
     }
 }

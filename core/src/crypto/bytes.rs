@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
 
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes that are wiped when dropped, spare capacity included.
 ///
@@ -20,6 +20,12 @@ impl SecretBytes {
     /// The bytes, which from here on nobody wipes.
     pub(crate) fn into_public(mut self) -> Vec<u8> {
         core::mem::take(&mut self.0)
+    }
+}
+
+impl From<SecretBytes> for Zeroizing<Vec<u8>> {
+    fn from(bytes: SecretBytes) -> Self {
+        Self::new(bytes.into_public())
     }
 }
 

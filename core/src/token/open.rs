@@ -57,7 +57,7 @@ impl Opened {
     /// The payload as a vector of its own, which is wiped when dropped.
     pub(crate) fn into_payload(mut self) -> Zeroizing<Vec<u8>> {
         self.buffer.drain(..self.start);
-        Zeroizing::new(core::mem::take(&mut *self.buffer))
+        self.buffer.into()
     }
 }
 
@@ -118,5 +118,5 @@ fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result
         return Ok(opened);
     }
     let inflated = compress::inflate(opened.payload()).ok_or(Rejection::Malformed)?;
-    Ok(Opened { buffer: SecretBytes::new(inflated), start: 0, ..opened })
+    Ok(Opened { buffer: inflated, start: 0, ..opened })
 }

@@ -83,7 +83,7 @@ impl TokenCodec {
     ) -> Result<String, RandomError> {
         let packed = if deflate { compress::deflate(plaintext.as_bytes()) } else { None };
         let (plaintext, deflated) = match packed {
-            Some(packed) => (Plaintext::from(&packed), FLAG_DEFLATED),
+            Some(packed) => (Plaintext::from(&*packed), FLAG_DEFLATED),
             None => (plaintext, 0),
         };
         let flags = self.kind.flags() | deflated;
