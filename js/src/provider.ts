@@ -105,8 +105,9 @@ export class Provider {
     }
     try {
       const handle = this.#ready();
-      begin(cookies.length * 3, 1);
-      text(cookies);
+      const ours = part(cookies, this.about.cookie);
+      begin(ours.length * 3, 1);
+      text(ours);
       const result = engine().open(handle, references ? 1 : 0, skip, now);
       if (result === ABSENT) return null;
       answer(result);
@@ -216,6 +217,17 @@ export class Provider {
     this.#generation = currentGeneration();
     return { idle, absolute, slides: (bits & 1) !== 0, bindsIp: (bits & 2) !== 0, bindsUserAgent: (bits & 4) !== 0, keyId, cookie: readText() };
   }
+}
+
+/**
+ * The part of a `Cookie` header in which the cookies of this name are, if there are any. The cookies of others, which may be kilobytes, need not cross
+ * the border.
+ */
+function part(cookies: string, name: string): string {
+  const first = cookies.indexOf(name);
+  if (first === -1) return '';
+  const end = cookies.indexOf(';', cookies.lastIndexOf(name));
+  return cookies.slice(cookies.lastIndexOf(';', first) + 1, end === -1 ? undefined : end);
 }
 
 /** After a trap nothing in the instance is to be trusted: drops it. */

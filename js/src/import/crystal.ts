@@ -6,16 +6,27 @@ import type { Foreign, Refusal, Source } from './source.js';
 
 /** What the Crystal library was configured with. */
 export interface CrystalOptions {
-  /** Its `secret`. */
+  /**
+   * Its `secret`.
+   * @example env.CRYSTAL_SECRET
+   */
   secret: string;
-  /** Where `use_kdf` was on. Cloudflare Workers derive with at most 100,000 iterations, the default there. @default none */
+  /**
+   * Where `use_kdf` was on. Cloudflare Workers derive with at most 100,000 iterations, the default there.
+   * @default none
+   * @example {} // with its defaults
+   */
   kdf?: {
     /** `kdf_iterations` @default 100_000 */
     iterations?: number;
     /** `kdf_salt` @default 'session_kdf_salt' */
     salt?: string;
   };
-  /** Accepts signatures by HMAC-SHA1 (`digest_fallback`, `digest_algorithm = :sha1`), before that time. @default none */
+  /**
+   * Accepts signatures by HMAC-SHA1 (`digest_fallback`, `digest_algorithm = :sha1`), before that time.
+   * @default none
+   * @example new Date('2027-01-31')
+   */
   allowSha1Until?: Date;
 }
 

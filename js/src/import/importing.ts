@@ -6,26 +6,47 @@ import type { Refusal, Source } from './source.js';
 
 /** What to import, and until when. */
 export interface ImportOptions<T extends object> {
-  /** Whose sessions: `ironSession(…)`, `crystalCookies(…)`, or several. */
+  /**
+   * Whose sessions: `ironSession(…)`, `crystalCookies(…)`, or several.
+   * @example ironSession({ cookieName: 'my-app', password: env.IRON_PASSWORD })
+   */
   from: Source | readonly Source[];
   /**
    * Until when. At that time and later nothing of the other library is looked at. A copied cookie of it can be imported again and again until then
    * (or its own end): a few weeks are enough for a site whose users come back.
+   * @example new Date('2027-01-31')
    */
   until: Date;
   /**
    * Who is signed in, by what the data says: becomes `session.subject`. Nothing was proved here: `session.authenticatedAt` is `null` until that user
    * signs in anew, so pages that demand a recent proof ask for one. As in Rust.
    * @default nobody is
+   * @example (data) => data.userId
    */
   subject?: (data: T) => string | number | null | undefined;
-  /** What becomes of the other library's fields. @default they are put over the initial data */
+  /**
+   * What becomes of the other library's fields.
+   * @default they are put over the initial data
+   * @example ({ theme }) => ({ theme: theme === 'dark' ? 'dark' : 'light' })
+   */
   data?: (fields: Record<string, unknown>) => T;
-  /** Is told why a session was not imported, for logs and metrics. */
+  /**
+   * Is told why a session was not imported, for logs and metrics.
+   * @default nobody is told
+   * @example (reason) => console.warn(`not imported: ${reason}`)
+   */
   onRefused?: (reason: Refusal) => void;
-  /** How the old cookies were set, so that they can be removed. @default path '/', no domain, secure */
+  /**
+   * How the old cookies were set, so that they can be removed.
+   * @default { path: '/', secure: true }
+   * @example { domain: 'example.com' }
+   */
   cookie?: { path?: string; domain?: string; secure?: boolean };
-  /** The clock, in milliseconds, for tests. @default Date.now */
+  /**
+   * The clock, in milliseconds, for tests.
+   * @default Date.now
+   * @example () => 1_800_000_000_000
+   */
   now?: () => number;
 }
 
