@@ -121,7 +121,8 @@ pub(crate) mod tests {
     #[test]
     fn every_flipped_bit_is_refused_and_nothing_is_decrypted() {
         let codec = codec();
-        for round in 0..100 {
+        // Miri is a thousand times slower: of all lengths the least and the greatest.
+        for round in (0..100).step_by(if cfg!(miri) { 99 } else { 1 }) {
             let token = seal(&codec, &vec![round; usize::from(round)]);
             let bytes = crate::encoding::decode(token.as_bytes()).unwrap();
             for bit in 0..bytes.len() * 8 {
