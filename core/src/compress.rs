@@ -90,6 +90,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "64 MiB")]
     fn a_bomb_is_refused_within_the_bound() {
         let bomb = compress_to_vec(&vec![0; 64 << 20], 9);
         let mut framed = u32::try_from(bomb.len()).unwrap().to_be_bytes().to_vec();
@@ -108,6 +109,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "deflates a hundred times")]
     fn guesses_of_a_secret_do_not_show_in_the_length() {
         let payload = |guess: u8| {
             alloc::format!(

@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn strides_give_what_one_pass_gives() {
         let keys = keys(&[1; 32], &[2; 32]);
-        for context in 0..STRIDE + 1 {
+        for context in (0..STRIDE + 1).step_by(if cfg!(miri) { 21 } else { 1 }) {
             let mac = keys.mac_context(b"domain", &vec![7; context]);
             for (header, blocks) in
                 [(0, 0), (1, 0), (200, 0), (0, 1), (30, 1), (30, 3), (30, 4), (30, 5), (30, 40), (200, 9)]

@@ -87,7 +87,7 @@ impl TokenCodec {
             None => (plaintext, 0),
         };
         let flags = self.kind.flags() | deflated;
-        let envelope = Envelope { keys: self.ring.sealing(), mac: &self.macs[0], flags, expires_at };
+        let envelope = Envelope { keys: self.ring.sealing(), mac: &self.prepared[0].mac, flags, expires_at };
         Ok(encoding::encode(&envelope.seal(plaintext, random)?))
     }
 }

@@ -31,6 +31,27 @@ fn as_words(bytes: &[u8]) -> Vec<u8> {
     bytes.chunks(4).flat_map(|word| word.iter().rev().copied()).collect()
 }
 
+/// The two states of SHA-256 that a prepared HMAC keeps instead of its key: whoever has them can sign.
+fn hmac_states(key: &[u8]) -> [Vec<u8>; 2] {
+    [0x36, 0x5c].map(|pad| {
+        let mut block = [pad; 64];
+        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        // FIPS 180-4, 5.3.3.
+        let mut state = [
+            0x6a09_e667,
+            0xbb67_ae85,
+            0x3c6e_f372,
+            0xa54f_f53a,
+            0x510e_527f,
+            0x9b05_688c,
+            0x1f83_d9ab,
+            0x5be0_cd19,
+        ];
+        sha2::block_api::compress256(&mut state, &[block]);
+        state.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    })
+}
+
 fn ring() -> KeyRing {
     KeyRing::new(&Secret::parse(SECRET).expect("a secret"))
 }
@@ -66,6 +87,8 @@ fn keys_and_secrets() {
     let words = keys.clone().map(|key| as_words(&key));
     let mut watched: Vec<_> = names.into_iter().zip(keys.iter().map(Vec::as_slice)).collect();
     watched.extend(names.into_iter().zip(words.iter().map(Vec::as_slice)));
+    let [inner, outer] = hmac_states(&keys[3]);
+    watched.extend([("inner state", &inner[..]), ("outer state", &outer[..])]);
     watched.push(("written secret", &SECRET.as_bytes()[4..]));
     let left = left_behind(&watched, || {
         let secret = Box::new(Secret::parse(SECRET).expect("a secret"));
@@ -75,6 +98,8 @@ fn keys_and_secrets() {
         drop(secret);
         let codec = Box::new(TokenCodec::new(&ring, Kind::CookieHeld, "session"));
         drop((ring.clone(), ring, codec.clone()));
+        assert!(codec.open(b"AQBcf5QzAAAB", NOW).is_err());
+        drop(codec.seal(Plaintext::from(b"{}"), LATER, false, &OsRandom).expect("random bytes"));
         drop(codec);
     });
     assert_eq!(left, [""; 0]);
