@@ -151,7 +151,9 @@ async fn a_late_creation_brings_nothing_back() {
         assert!(matches!(late.create(&key, &record).await, Err(StoreError::TimedOut { .. })));
         assert_eq!(prompt.create(&key, &record).await, Ok(true));
         assert_eq!(prompt.delete(&key).await, Ok(true));
-        let tombstone = format!("session:{{{number:02x}}}:d:{key}");
+        assert_eq!(prompt.delete(&key).await, Ok(false));
+        assert_eq!(prompt.len().await, Ok(0), "a tombstone is no session");
+        let tombstone = format!("session:{{{number:02x}}}:s:{key}");
         let left = server.command::<i64>(&["PTTL", &tombstone]).await;
         assert!((1..=60_000).contains(&left), "{left}");
         if !has_tombstone {
@@ -169,7 +171,11 @@ async fn a_late_creation_brings_nothing_back() {
             .await;
         let found = prompt.load(&key, Lookup::default()).await.expect("a load");
         assert_eq!(found.is_none(), has_tombstone);
-        assert_eq!(prompt.len().await, Ok(u64::from(!has_tombstone)), "a tombstone is no session");
+        assert_eq!(prompt.len().await, Ok(u64::from(!has_tombstone)));
+        let touch = Lookup { touch: Some(record.expires_at), ..Lookup::default() };
+        assert_eq!(prompt.load(&key, touch).await.expect("a load").is_none(), has_tombstone);
+        let saved = prompt.save(&key, &next(&record), record.version).await;
+        assert_eq!(saved, Ok(if has_tombstone { Saved::Gone } else { Saved::Stored }));
     }
     assert_eq!(prompt.scan(0).await.map(|batch| batch.found.len()), Ok(1));
 }
@@ -236,6 +242,38 @@ async fn foreign_keys_are_left_alone() {
     for name in foreign {
         assert_eq!(server.command::<String>(&["GET", name]).await, "theirs", "{name}");
     }
+}
+
+/// A save whose answer was lost is known again when it is tried anew, though others have come after it: it isn't done twice.
+#[tokio::test]
+async fn a_lost_answer_is_told_when_others_have_built_upon_it() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    let version = |counter, nonce| Version { counter, nonce };
+    let save = async |version, expected| {
+        store.save(&key(1), &Record::new(version, record(None).expires_at, "{}"), expected).await
+    };
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    let mine = version(2, 0x5157);
+    assert_eq!(save(mine, record(None).version).await, Ok(Saved::Stored));
+    let mut last = mine;
+    for later in 3..=6 {
+        let next = version(later, later);
+        assert_eq!(save(next, last).await, Ok(Saved::Stored));
+        last = next;
+        assert_eq!(save(mine, record(None).version).await, Ok(Saved::Stored), "{later}");
+        // What wasn't there is a conflict.
+        for other in [version(2, 0x5158), version(later, 0x5157), version(later + 1, later)] {
+            assert!(matches!(save(other, record(None).version).await, Ok(Saved::Conflict(_))), "{other:?}");
+        }
+        assert_eq!(
+            store.load(&key(1), Lookup::default()).await.expect("a load").expect("a record").record.version,
+            last
+        );
+    }
+    // So far back nobody remembers.
+    assert_eq!(save(version(7, 7), last).await, Ok(Saved::Stored));
+    assert!(matches!(save(mine, record(None).version).await, Ok(Saved::Conflict(_))));
 }
 
 /// A value that is no record is an error of its own: not "no session", and not "try again".

@@ -34,8 +34,21 @@ fn record() -> Record {
 
 /// Writes, reads and lists, over a store and a cache before another that hears of it.
 async fn works(options: impl Fn() -> RedisStoreBuilder) {
-    let store = options().connect().await.expect("a trusted server");
-    let far = options().connect().await.expect("a trusted server");
+    // Handshakes with a whole cluster take their time on a busy machine.
+    let connect = async || {
+        let mut store = None;
+        until("a connection", async || match options().connect().await {
+            Ok(connected) => {
+                store = Some(connected);
+                true
+            }
+            Err(error) if error.is_unavailable() => false,
+            Err(error) => panic!("a trusted server: {error}"),
+        })
+        .await;
+        store.expect("connected above")
+    };
+    let (store, far) = (connect().await, connect().await);
     let feed = far.feed().expect("writes are published");
     let cache = CachedStore::new(far, feed);
     cache.live().await;

@@ -88,7 +88,14 @@ impl<S: Store> Stored<S> {
             payload,
             now,
             shared.config.rotation_grace,
-        )?;
+        );
+        let session = match session {
+            // The token is ahead of the record: a cache may not have heard yet of the sign-in that it is from.
+            Err(CoreError::Rejected(Rejection::Revoked)) if freshness != Freshness::Linearizable => {
+                return Box::pin(self.load_referenced(shared, reference, Freshness::Linearizable)).await;
+            }
+            session => session?,
+        };
         if session.epoch().unwrap_or(0) < found.epoch {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
         }

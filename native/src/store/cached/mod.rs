@@ -273,6 +273,7 @@ const METRICS_EVERY: Duration = Duration::from_secs(1);
 impl<S: Store, F: Feed> Store for CachedStore<S, F> {
     const IN_PROCESS: bool = S::IN_PROCESS;
     const NAME: &'static str = S::NAME;
+    const REMEMBERED_SAVES: u64 = S::REMEMBERED_SAVES;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let watching = self.table.watch(EntryId::record(key));

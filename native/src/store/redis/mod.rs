@@ -323,12 +323,13 @@ const MOST_MILLIS: u64 = 1 << 52;
 /// What happens rarely is boxed: every load and save would have to carry its future around.
 impl Store for RedisStore {
     const NAME: &'static str = "redis";
+    const REMEMBERED_SAVES: u64 = value::VERSIONS_BEFORE;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
         let value = value::encode(record);
         let created = connections
-            .eval(bucket(key), &scripts.create, &[&keys.record(key), &keys.tombstone(key)], |command| {
+            .eval(bucket(key), &scripts.create, &[&keys.record(key)], |command| {
                 command.arg(&value[..]).arg(self.left(record.expires_at));
             })
             .await?;
@@ -374,7 +375,7 @@ impl Store for RedisStore {
                 Box::pin(futures_util::future::try_join(touched, epoch)).await?
             }
         };
-        let Some(record) = value.map(value::decode).transpose()? else { return Ok(None) };
+        let Some(record) = value::read(value)? else { return Ok(None) };
         if let (Some(_), Some(subject)) = (lookup.touch, &record.subject) {
             Box::pin(self.file(subject, key, record.expires_at)).await?;
         }
@@ -409,9 +410,8 @@ impl Store for RedisStore {
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
         let Inner { keys, scripts, .. } = &*self.inner;
         let (bucket, message) = (bucket(key), message::deleted(key));
-        let names = [&*keys.record(key), &*keys.tombstone(key)];
         let deleted = self
-            .eval_replicated(bucket, &scripts.delete, &names, |command| {
+            .eval_replicated(bucket, &scripts.delete, &[&keys.record(key)], |command| {
                 command.arg(TOMBSTONE_LIFE.as_millis() as u64);
                 self.publish(command, bucket, &message);
             })
