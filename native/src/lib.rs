@@ -61,6 +61,7 @@ mod handle;
 pub mod import;
 pub mod observe;
 mod query;
+mod random;
 pub mod resilience;
 mod sessions;
 pub mod store;

@@ -14,7 +14,8 @@ export interface ImportOptions<T extends object> {
    */
   until: Date;
   /**
-   * Who is signed in, by what the data says: becomes `session.subject`. The import counts as the time of the sign-in (`session.authenticatedAt`).
+   * Who is signed in, by what the data says: becomes `session.subject`. Nothing was proved here: `session.authenticatedAt` is `null` until that user
+   * signs in anew, so pages that demand a recent proof ask for one. As in Rust.
    * @default nobody is
    */
   subject?: (data: T) => string | number | null | undefined;
@@ -89,7 +90,7 @@ export function importing<T extends object>(sessions: Sessions<T>, options: Impo
       }
       own.data = options.data?.(found.fields) ?? ({ ...own.data, ...found.fields } as T);
       const subject = options.subject?.(own.data) ?? null;
-      if (subject !== null && subject !== '') own.authenticate(String(subject));
+      if (subject !== null && subject !== '') own.adopt(String(subject));
       stale.set(own, old);
       if (found.forget !== undefined) forgets.set(own, found.forget);
       return own;

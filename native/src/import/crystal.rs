@@ -153,8 +153,7 @@ impl<T: SessionData, R: OldRecords> Importer<T> for CrystalRecords<R> {
 
     fn named(&self, headers: &[&[u8]]) -> Vec<Key> {
         let ids = self.names(headers);
-        let ids = ids.iter().filter_map(|name| name.strip_prefix(PREFIX));
-        ids.map(|id| Foreign::new(id.as_bytes(), Timestamp::MAX, ()).identity).collect()
+        ids.iter().filter_map(|name| name.strip_prefix(PREFIX)).map(identity).collect()
     }
 
     fn forget<'a>(&'a self, headers: &'a [&'a [u8]]) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -165,6 +164,11 @@ impl<T: SessionData, R: OldRecords> Importer<T> for CrystalRecords<R> {
             Ok(())
         })
     }
+}
+
+/// Under which it is remembered that the session of this id was imported.
+pub(crate) fn identity(id: &str) -> Key {
+    Foreign::new(id.as_bytes(), Timestamp::MAX, ()).identity
 }
 
 /// Before the id in the name of a record.

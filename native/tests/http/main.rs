@@ -13,6 +13,7 @@ mod failures;
 mod freshness;
 mod guards;
 mod headers;
+mod refusals;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -85,4 +86,6 @@ suite! {
         a_streaming_body_is_not_held_up
         an_upgrade_passes_with_what_belongs_to_it
         two_layers_with_different_data_stand_side_by_side;
+    refusals:
+        every_refused_cookie_is_answered_alike;
 }
