@@ -12,7 +12,6 @@ import {
   flag,
   latin1,
   number,
-  readBytes,
   readInteger,
   readNumber,
   readText,
@@ -37,7 +36,8 @@ interface About {
 
 /** An opened token. */
 export interface Opened {
-  readonly payload: Uint8Array;
+  /** What was sealed, as text. */
+  readonly payload: string;
   readonly expiresAt: number;
   /** Which of the cookies of that name it was. */
   readonly index: number;
@@ -113,7 +113,7 @@ export class Provider {
       if (result === REJECTED) return readText() as Rejection;
       const expiresAt = readNumber();
       const place = readNumber();
-      return { payload: readBytes(), expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
+      return { payload: readText(), expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
     } catch (error) {
       // Whatever a cookie does to the module, the request goes on without it and the next one gets a fresh instance.
       if (recover(error)) return 'malformed';
@@ -123,7 +123,7 @@ export class Provider {
 
   /** Seals a payload: the `Set-Cookie` line. */
   seal(payload: string, expiresAt: number, now: number): string {
-    const token = native?.seals(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
+    const token = this.sealsNatively(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
     if (token !== undefined) return this.line(token, expiresAt, now);
     return this.#call((handle) => {
       begin(payload.length * 3, 1);
@@ -131,6 +131,11 @@ export class Provider {
       answer(engine().seal(handle, expiresAt, now));
       return readText();
     });
+  }
+
+  /** Whether `node:crypto` is there, and seals a payload of this length. */
+  sealsNatively(length: number): boolean {
+    return native?.seals(length) === true && this.#nativeKey() !== null;
   }
 
   /** The `Set-Cookie` line for a token. */

@@ -337,6 +337,23 @@ async fn a_crystal_record_becomes_a_session_and_is_deleted_there() {
     assert_eq!(site.load(&format!("_session={other}")).await.rejection(), Some(Rejection::Forged));
 }
 
+// Services in Crystal still run beside: each side has a session of its own, and this one is imported once all the same.
+#[tokio::test]
+async fn a_crystal_record_is_left_where_it_is_if_that_is_asked_for() {
+    let redis = OldRedis::default();
+    redis.values.lock().unwrap().insert(format!("session:{ID}"), json(ID, LATER, r#","user_id":42"#));
+    let records = CrystalRecords::new("_session", None, redis.clone()).keep();
+    let site = Site::new(|clock| Some(Import::until(until(clock, 3600), records)));
+    let cookie = format!("_session={ID}");
+    let mut session = site.load(&cookie).await;
+    assert!(site.commit(&mut session).await.is_some());
+    assert_eq!(redis.values.lock().unwrap().len(), 1);
+    assert!(site.load(&cookie).await.is_same(&session));
+    site.sessions.destroy(&mut session).await.unwrap();
+    assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Revoked), "what ended here stays so");
+    assert_eq!(redis.values.lock().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn ids_that_crystal_did_not_make_are_not_asked_for() {
     let redis = OldRedis::default();

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use redis::aio::MultiplexedConnection;
 use session_conformance::Harness;
-use session_faults::servers::{RedisCluster, RedisServer, SentinelTrio};
+use session_faults::{
+    proxy::{Faults, Flow, Proxy},
+    servers::{RedisCluster, RedisServer, SentinelTrio},
+};
 use session_native::{
     Clock as _, Key, Query as _, RedisStore, Store as _, StoreError, SubjectTag, SystemClock, Timestamp,
     Version,
@@ -99,6 +102,76 @@ async fn sentinels_lead_to_the_primary() {
     assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
     let primary = connect(&trio.servers[trio.primary().await].url()).await;
     assert_eq!(primary.len().await, Ok(1));
+}
+
+/// A Sentinel that was cut off, together with a primary that goes on taking writes, speaks first; the others have seen a failover since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_was_cut_off_is_not_believed() {
+    let trio = SentinelTrio::start().await;
+    let deposed = RedisServer::start().await;
+    let cut_off = SentinelTrio::cut_off_with(&deposed).await;
+    let old = trio.primary().await;
+    trio.fail_over().await;
+    let new = trio.primary_after(old).await;
+    session_faults::servers::until("the new primary takes writes", async || {
+        trio.servers[new].try_command::<()>(&["SET", "probe", "1"]).await.is_ok()
+    })
+    .await;
+    trio.until_all_name(new).await;
+    let hosts = [&cut_off, &trio.sentinels[0], &trio.sentinels[1], &trio.sentinels[2]];
+    let url = |hosts: &[&RedisServer], service: &str| {
+        let hosts: Vec<_> = hosts.iter().map(|sentinel| sentinel.address().to_string()).collect();
+        format!("redis+sentinel://{}/{service}", hosts.join(","))
+    };
+    // Half of them say the old one; the number of the last failover decides.
+    for hosts in [&hosts[..], &hosts[..2]] {
+        let store = connect(&url(hosts, session_faults::servers::MASTER_NAME)).await;
+        assert_eq!(store.create(&key(hosts.len() as u8), &record(None)).await, Ok(true));
+    }
+    assert_eq!(connect(&trio.servers[new].url()).await.len().await, Ok(2));
+    assert_eq!(connect(&deposed.url()).await.len().await, Ok(0), "nothing was written there");
+
+    let error = RedisStore::connect(&url(&hosts, "another")).await.err();
+    assert!(
+        matches!(&error, Some(StoreError::Misconfigured { reason }) if reason.contains("no service of the name")),
+        "{error:?}"
+    );
+}
+
+/// A creation that hangs in the network, is tried again by another way, and arrives when the session has come and gone, doesn't bring it
+/// back. What keeps it from that is the tombstone: without it, it would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_creation_brings_nothing_back() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.address()).await;
+    let (late, prompt) = (connect(&proxy.url()).await, connect(&server.url()).await);
+    for (number, has_tombstone) in [(1, true), (2, false)] {
+        let (key, record) = (key(number), record(None));
+        proxy.set(Faults { requests: Flow::Hold, ..Faults::default() });
+        assert!(matches!(late.create(&key, &record).await, Err(StoreError::TimedOut { .. })));
+        assert_eq!(prompt.create(&key, &record).await, Ok(true));
+        assert_eq!(prompt.delete(&key).await, Ok(true));
+        let tombstone = format!("session:{{{number:02x}}}:d:{key}");
+        let left = server.command::<i64>(&["PTTL", &tombstone]).await;
+        assert!((1..=60_000).contains(&left), "{left}");
+        if !has_tombstone {
+            let _: () = server.command(&["DEL", &tombstone]).await;
+        }
+        // As many as were called, and the one that is late.
+        let calls = async || {
+            let stats = server.info("cmdstat_evalsha").await.expect("statistics").unwrap_or_default();
+            let calls = stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
+            calls.and_then(|calls| calls.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let before = calls().await;
+        proxy.heal();
+        session_faults::servers::until("the late creation has arrived", async || calls().await > before)
+            .await;
+        let found = prompt.load(&key, Lookup::default()).await.expect("a load");
+        assert_eq!(found.is_none(), has_tombstone);
+        assert_eq!(prompt.len().await, Ok(u64::from(!has_tombstone)), "a tombstone is no session");
+    }
+    assert_eq!(prompt.scan(0).await.map(|batch| batch.found.len()), Ok(1));
 }
 
 #[tokio::test]
@@ -287,9 +360,9 @@ async fn the_limit_holds_for_saves_that_change_the_subject() {
 #[tokio::test]
 async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
     let mut primary = RedisServer::start().await;
-    let two = NonZeroU32::new(1).expect("one");
-    let patient = || RedisStore::builder(primary.url()).replicas(two, Duration::from_millis(200)).connect();
-    let store = patient().await.expect("a connection");
+    let one = NonZeroU32::new(1).expect("one");
+    let patient = |within| RedisStore::builder(primary.url()).replicas(one, within).connect();
+    let store = patient(Duration::from_millis(200)).await.expect("a connection");
     assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
     let alone = store.delete(&key(1)).await;
     assert!(matches!(&alone, Err(error) if error.to_string().contains("only 0 of 1 replicas")), "{alone:?}");
@@ -300,6 +373,7 @@ async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
         replica.info("master_link_status").await.ok().flatten().as_deref() == Some("up")
     })
     .await;
+    let store = patient(Duration::from_secs(30)).await.expect("a connection");
     assert_eq!(store.create(&key(2), &record(None)).await, Ok(true));
     assert_eq!(store.delete(&key(2)).await, Ok(true));
     assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_ok());

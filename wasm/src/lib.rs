@@ -45,8 +45,18 @@ static STATE: Mutex<State> =
     Mutex::new(State { providers: Vec::new(), input: Input::EMPTY, output: Vec::new() });
 
 #[cfg(all(feature = "module", target_arch = "wasm32"))]
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+mod allocator {
+    /// Small code; but pools that lie side by side become one, so that headers of ever greater lengths take no more than the greatest.
+    struct Small;
+
+    impl rlsf::GlobalTlsfOptions for Small {
+        const ENABLE_REALLOCATION: bool = false;
+        const COALESCE_POOLS: bool = true;
+    }
+
+    #[global_allocator]
+    static ALLOCATOR: rlsf::GlobalTlsf<Small> = rlsf::GlobalTlsf::new();
+}
 
 #[cfg(all(feature = "module", target_arch = "wasm32"))]
 #[panic_handler]

@@ -182,7 +182,8 @@ pub trait Store: Send + Sync + 'static {
         expected: Version,
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
-    /// Deletes the record; `false` if there was none. After it returned, no save brings the record back.
+    /// Deletes the record; `false` if there was none. After it returned, no save brings the record back, and no creation of before that was held
+    /// back on its way: so the key of a record that was deleted may stay taken for a while. (Keys are random; none is used twice.)
     ///
     /// # Errors
     /// [`StoreError`]: the record may still be there.

@@ -10,8 +10,10 @@ mod axum;
 mod client;
 mod commits;
 mod failures;
+mod freshness;
 mod guards;
 mod headers;
+mod refusals;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -63,6 +65,8 @@ suite! {
         a_logout_stands_although_the_last_commit_fails
         a_token_that_is_owed_is_sent_although_the_store_fails_afterwards
         binding_to_an_unknown_address_is_a_clear_error;
+    freshness:
+        a_route_says_how_fresh_its_sessions_are;
     guards:
         visitors_who_are_not_signed_in_are_turned_away
         a_protected_route_loads_the_session_once
@@ -82,4 +86,6 @@ suite! {
         a_streaming_body_is_not_held_up
         an_upgrade_passes_with_what_belongs_to_it
         two_layers_with_different_data_stand_side_by_side;
+    refusals:
+        every_refused_cookie_is_answered_alike;
 }

@@ -3,6 +3,7 @@
 //! | name | type | what |
 //! |---|---|---|
 //! | `session:{3f}:s:<key>` | string | a record: [`value`](super::value) |
+//! | `session:{3f}:d:<key>` | string | empty: the record was deleted a moment ago, and can't be created |
 //! | `session:{a1}:u:<tag>` | sorted set | the sessions of a subject, by when they end |
 //! | `session:{a1}:c:<tag>` | set | sessions of a subject that are beyond its limit, until they are ended |
 //! | `session:{a1}:e:<tag>` | string | the epoch of a subject, in decimal |
@@ -28,6 +29,10 @@ impl Keys {
 
     pub(super) fn record(&self, key: &Key) -> String {
         self.name(bucket(key), &format_args!("s:{key}"))
+    }
+
+    pub(super) fn tombstone(&self, key: &Key) -> String {
+        self.name(bucket(key), &format_args!("d:{key}"))
     }
 
     pub(super) fn lease(&self, key: &Key) -> String {

@@ -73,6 +73,8 @@ impl Query for RedisStore {
             try_join_all(found.iter().map(|key| self.delete(key))).await?;
             next = further;
         }
+        #[cfg(feature = "crystal")]
+        self.tell_crystal(session_core::interop::crystal::ClusterMessageType::CacheClear, None).await;
         let message = message::cleared();
         match *publish {
             "" => {}
