@@ -229,6 +229,7 @@ mod tests {
     use crate::random::OsRandom;
 
     #[test]
+    #[cfg_attr(miri, ignore = "100,000 ids")]
     fn every_bit_of_an_id_is_random() {
         const SAMPLES: u32 = 100_000;
         let mut ones = [0_u32; 128];

@@ -16,10 +16,17 @@ use crate::{
 };
 
 /// How deep readers follow arrays and objects into one another.
-pub(crate) const MOST_NESTED: usize = 127;
+const MOST_NESTED: usize = 127;
+
+/// Whether readers would give up on a JSON text.
+pub(crate) fn is_nested_too_deep(json: &[u8]) -> bool {
+    // A text with that few brackets, and most are such, needn't be followed.
+    let brackets: usize = json.iter().map(|byte| usize::from(matches!(byte, b'[' | b'{'))).sum();
+    brackets > MOST_NESTED && nesting(json) > MOST_NESTED
+}
 
 /// How deep arrays and objects of a JSON text are nested.
-pub(crate) fn nesting(json: &[u8]) -> usize {
+fn nesting(json: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
     for byte in json {
@@ -50,9 +57,34 @@ pub(crate) fn to_value(data: &impl Serialize) -> Result<Value, Error> {
     serde_json::to_value(data).map_err(|error| Error::Serialize(error.to_string()))
 }
 
-/// Wiped when dropped: it may hold anything that a session holds.
-pub(crate) fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Error> {
-    serde_json::to_vec(value).map(Zeroizing::new).map_err(|error| Error::Serialize(error.to_string()))
+/// Wiped when dropped: it may hold anything that a session holds. `room` is about how long the text will be: one that outgrows it is moved.
+pub(crate) fn to_json(value: &impl Serialize, room: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
+    #[cfg(feature = "std")]
+    let json = {
+        let mut json = Zeroizing::new(Vec::with_capacity(room));
+        serde_json::to_writer(&mut *json, value).map(|()| json)
+    };
+    // Without `std` it takes no buffer of ours.
+    #[cfg(not(feature = "std"))]
+    let json = {
+        let _ = room;
+        serde_json::to_vec(value).map(Zeroizing::new)
+    };
+    json.map_err(|error| Error::Serialize(error.to_string()))
+}
+
+/// Whether there may be an integer that needs more than 64 bits: 19 digits in a row, of which one stands at each multiple of 19.
+pub(crate) fn may_hold_wide_integer(json: &[u8]) -> bool {
+    const DIGITS: usize = 19;
+
+    json.iter().step_by(DIGITS).any(u8::is_ascii_digit)
+        && json.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() >= DIGITS)
+}
+
+/// Whether two texts of one length may be the same bytes in another order. Nearly every change of a value says no.
+pub(crate) fn may_be_reordered(a: &[u8], b: &[u8]) -> bool {
+    let sum = |text: &[u8]| text.iter().map(|byte| u32::from(*byte)).fold(0, u32::wrapping_add);
+    sum(a) == sum(b)
 }
 
 /// Reads a `T` from an object alone: what serde derives for a struct takes an array of its fields as well.
@@ -75,5 +107,35 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_nested_too_deep_is_refused() {
+        let nested = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
+        assert!(!is_nested_too_deep(&nested(MOST_NESTED)));
+        assert!(is_nested_too_deep(&nested(MOST_NESTED + 1)));
+        assert!(!is_nested_too_deep(&b"[],".repeat(1_000)), "many, side by side");
+        assert!(!is_nested_too_deep(&[&b"\""[..], &b"[".repeat(1_000), b"\""].concat()), "in a string");
+    }
+
+    #[test]
+    fn a_wide_integer_is_found_wherever_it_stands() {
+        for before in 0..40 {
+            let text = |number: &str| [&b" ".repeat(before)[..], number.as_bytes(), b"}"].concat();
+            assert!(may_hold_wide_integer(&text("-9223372036854775809")), "{before}");
+            assert!(may_hold_wide_integer(&text("18446744073709551616")), "{before}");
+            assert!(!may_hold_wide_integer(&text("1700000000000")), "{before}");
+        }
+    }
+
+    #[test]
+    fn a_map_in_another_order_may_be_the_same() {
+        assert!(may_be_reordered(br#"{"a":1,"b":2}"#, br#"{"b":2,"a":1}"#));
+        assert!(!may_be_reordered(br#"{"visits":1}"#, br#"{"visits":2}"#));
     }
 }

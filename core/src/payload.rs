@@ -14,6 +14,7 @@ use crate::{
     flash::Messages,
     id::{Key, SessionId},
     json::{Object, to_json},
+    session::Names,
     time::Timestamp,
     token::Opened,
 };
@@ -100,15 +101,17 @@ pub(crate) struct Payload {
     data: Range<usize>,
 }
 
+/// Room for everything but the data; flash messages or a long subject take more, at the price of moving it.
+const HEAD_LEN: usize = 256;
+
 impl Payload {
     /// Puts the data behind the rest.
     pub(crate) fn compose(meta: &Meta<'_>, data: &[u8]) -> Result<Self, Error> {
         const FIELD: &[u8] = br#","data":"#;
 
-        let head = to_json(meta)?;
-        let open = head.strip_suffix(b"}").unwrap_or(&head);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(head.len() + FIELD.len() + data.len()));
-        bytes.extend_from_slice(open);
+        let mut bytes = to_json(meta, HEAD_LEN + FIELD.len() + data.len() + 1)?;
+        // The brace that closes it goes behind the data.
+        bytes.pop();
         bytes.extend_from_slice(FIELD);
         let start = bytes.len();
         bytes.extend_from_slice(data);
@@ -155,7 +158,7 @@ impl Payload {
 /// ```
 #[derive(Clone)]
 pub struct Reference {
-    pub(crate) id: SessionId,
+    pub(crate) names: Names,
     pub(crate) rotation: u64,
     pub(crate) absolute_end: Timestamp,
     pub(crate) expires_at: Timestamp,
@@ -182,7 +185,7 @@ impl Reference {
     pub fn from_token(opened: Opened) -> Result<Self, Error> {
         let parsed = Parsed::of(opened.payload())?;
         Ok(Self {
-            id: parsed.sid.ok_or(Error::Unreadable(Unreadable::Payload))?,
+            names: parsed.sid.ok_or(Error::Unreadable(Unreadable::Payload))?.into(),
             rotation: parsed.rot,
             absolute_end: parsed.abs,
             expires_at: opened.expires_at(),
@@ -194,8 +197,8 @@ impl Reference {
 
     /// Where the session's record lies.
     #[must_use]
-    pub fn key(&self) -> Key {
-        self.id.key()
+    pub const fn key(&self) -> Key {
+        self.names.key
     }
 
     /// The subject the session belongs to.

@@ -111,19 +111,17 @@ impl RecordCodec {
         } else {
             None
         };
-        let mut plain = Plaintext::with_capacity(payload.len() + 1);
-        match deflated {
-            Some(deflated) => {
-                plain.extend_from_slice(&[DEFLATED]);
-                plain.extend_from_slice(&deflated);
-            }
-            None => plain.extend_from_slice(payload),
+        let (form, payload) = match &deflated {
+            Some(deflated) => (&[DEFLATED][..], &deflated[..]),
+            None => (&[][..], payload),
+        };
+        if !self.encrypted {
+            return Ok([form, payload].concat());
         }
-        if self.encrypted {
-            token::seal_record(&self.ring, key.as_bytes(), plain, random)
-        } else {
-            Ok(plain.as_bytes().to_vec())
-        }
+        let mut plain = Plaintext::with_capacity(form.len() + payload.len());
+        plain.extend_from_slice(form);
+        plain.extend_from_slice(payload);
+        token::seal_record(&self.ring, key.as_bytes(), plain, random)
     }
 
     /// The payload of a stored form.
@@ -146,7 +144,7 @@ impl RecordCodec {
 fn plain(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     match bytes.split_first() {
         Some((b'{', _)) => Ok(bytes),
-        Some((&DEFLATED, rest)) => compress::inflate(rest).map(Zeroizing::new).ok_or(Unreadable::Inflate),
+        Some((&DEFLATED, rest)) => compress::inflate(rest).map(Into::into).ok_or(Unreadable::Inflate),
         _ => Err(Unreadable::Payload),
     }
 }

@@ -4,12 +4,14 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 use crate::{
     binding::Fingerprint,
     error::Rejection,
     flash::{Flash, Messages},
     id::{Key, SessionId},
+    json::to_json,
     lifecycle::Draft,
     merge::MergePolicies,
     payload::Payload,
@@ -119,6 +121,8 @@ pub struct Session<T> {
     pub(crate) wanted: bool,
     /// What was loaded or last saved.
     pub(crate) base: Option<Base>,
+    /// What this program would have written of the data as it was loaded; noted when the data is first touched, where that is known.
+    pub(crate) known: Option<Zeroizing<Vec<u8>>>,
     /// A save of which nobody knows whether it was written.
     pub(crate) unconfirmed: Option<Box<Draft>>,
     /// The client of this request, if sessions are bound to clients.
@@ -129,7 +133,7 @@ pub struct Session<T> {
 #[derive(Clone)]
 pub(crate) struct Facts {
     /// Made when the session is first stored.
-    pub(crate) id: Option<SessionId>,
+    pub(crate) names: Option<Names>,
     pub(crate) created_at: Timestamp,
     pub(crate) absolute_end: Timestamp,
     pub(crate) rotation: u64,
@@ -139,6 +143,20 @@ pub(crate) struct Facts {
     pub(crate) epoch: Option<u64>,
     pub(crate) rotated_at: Option<Timestamp>,
     pub(crate) binding: Option<Fingerprint>,
+}
+
+/// A session's secret name and its public one, which is a hash of it and made once.
+#[derive(Clone)]
+pub(crate) struct Names {
+    pub(crate) id: SessionId,
+    pub(crate) key: Key,
+}
+
+impl From<SessionId> for Names {
+    fn from(id: SessionId) -> Self {
+        let key = id.key();
+        Self { id, key }
+    }
 }
 
 #[derive(Clone)]
@@ -156,6 +174,10 @@ pub(crate) struct OwnedClient {
 impl<T: SessionData> Session<T> {
     /// The application's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
+        if let (false, Some(base)) = (self.data_touched, &self.base) {
+            // If it can't be written it can't be saved either, and the commit says so.
+            self.known = to_json(&self.data, base.payload.data().len()).ok();
+        }
         self.data_touched = true;
         self.changes += 1;
         &mut self.data
@@ -238,7 +260,7 @@ impl<T: SessionData> Session<T> {
     /// The public name of the session, for logs and listings: never the secret id. `None` until it is first stored.
     #[must_use]
     pub fn key(&self) -> Option<Key> {
-        self.facts.id.as_ref().map(SessionId::key)
+        self.facts.names.as_ref().map(|names| names.key)
     }
 
     /// Where the session stands.
@@ -310,7 +332,7 @@ impl<T> fmt::Debug for Session<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("state", &self.state)
-            .field("key", &self.facts.id.as_ref().map(SessionId::key))
+            .field("key", &self.facts.names.as_ref().map(|names| names.key))
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }

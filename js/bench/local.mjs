@@ -3,10 +3,10 @@ import process from 'node:process';
 import * as edge from '../dist/index.js';
 import { compare, contender, effort } from './measure.mjs';
 import { rivals } from './rivals.mjs';
+import { fastify } from './rivals-node.mjs';
 
 const smoke = process.argv.includes('--smoke');
-const native = process.versions.bun === undefined && process.versions.deno === undefined;
-const makers = { ...rivals(edge), ...(native ? { '@fastify/secure-session': (await import('./rivals-node.mjs')).fastify } : {}) };
+const makers = { ...rivals(edge), '@fastify/secure-session': fastify };
 const contenders = new Map();
 for (const [name, make] of Object.entries(makers)) contenders.set(name, await contender(make));
 

@@ -1,4 +1,4 @@
-/** The rival that is a native addon. */
+/** The rival that is a native addon: for all but workerd. */
 import secureSession from '@fastify/secure-session';
 import Fastify from 'fastify';
 

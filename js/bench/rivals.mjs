@@ -3,6 +3,7 @@
  * with what an application has: an object, not bytes. Secrets are prepared before, where a rival's interface lets one.
  */
 import { sealSession, unsealSession } from 'h3';
+import { parseSigned, serializeSigned } from 'hono/utils/cookie';
 import { sealData, unsealData } from 'iron-session';
 import { EncryptJWT, base64url, jwtDecrypt } from 'jose';
 
@@ -26,6 +27,7 @@ export function rivals(edge) {
     'jose A256CBC-HS512': () => jose('A256CBC-HS512', 64),
     'jose A256GCM': () => jose('A256GCM', 32),
     'h3 useSession': h3,
+    'hono signed cookie': hono,
     'WebCrypto CBC+HMAC': webCrypto,
     ...(nodeCrypto === undefined ? {} : { 'node:crypto CBC+HMAC': nodeCryptoSync }),
   };
@@ -62,6 +64,15 @@ function h3() {
   return {
     seal: (data) => sealSession({ context: { sessions: { h3: { id: '1', createdAt: Date.now(), data } } } }, config),
     open: async (value) => (await unsealSession(null, config, value)).data,
+  };
+}
+
+/** What `setSignedCookie` and `getSignedCookie` call. Not encrypted: whoever has the cookie reads it. */
+function hono() {
+  return {
+    seal: (data) => serializeSigned('session', JSON.stringify(data), password, { httpOnly: true, secure: true, path: '/' }),
+    open: async (line) => JSON.parse((await parseSigned(line, password, 'session')).session),
+    sent: (line) => line.slice(0, line.indexOf(';')),
   };
 }
 

@@ -36,7 +36,10 @@ const version = (command, ...args) => execFileSync(command, [...args, '--version
 if (wanted('node')) for (const node of nodes) report(`Node ${version(node)}`, await inScript(node));
 if (wanted('deno')) report(`Deno ${version(deno[0])}`, await inScript(...deno));
 if (wanted('bun')) report(`Bun ${version(bin('bun'))}`, await inScript(bin('bun')));
-if (wanted('workerd')) report(`workerd ${createRequire(bin('x'))('workerd/package.json').version}`, await inWorkerd());
+// Without and with `node:crypto`.
+const workerd = `workerd ${createRequire(bin('x'))('workerd/package.json').version}`;
+if (wanted('workerd')) report(workerd, await inWorkerd([]));
+if (wanted('workerd')) report(`${workerd}, nodejs_compat`, await inWorkerd(['nodejs_compat']));
 if (wanted('cold')) console.log(await cold(nodes, smoke ? 2 : 25));
 
 async function inScript(command, ...args) {
@@ -46,8 +49,8 @@ async function inScript(command, ...args) {
   return JSON.parse(printed);
 }
 
-async function inWorkerd() {
-  const { pid, origin, stop } = await startWorkerd('worker.mjs');
+async function inWorkerd(flags) {
+  const { pid, origin, stop } = await startWorkerd('worker.mjs', flags);
   try {
     const names = await (await fetch(origin)).json();
     const time = async (name, operation, size, count) => {

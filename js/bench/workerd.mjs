@@ -10,8 +10,8 @@ const require = createRequire(join(here, '../../tests/runtimes/package.json'));
 const { build } = require('esbuild');
 const workerd = require('workerd').default;
 
-/** Bundles `entry`, and gives the directory of what workerd needs. */
-export async function bundle(entry) {
+/** Bundles `entry`, and gives the directory of what workerd needs. `flags` are compatibility flags. */
+export async function bundle(entry, flags = []) {
   const directory = mkdtempSync(join(tmpdir(), 'session-bench-'));
   await build({
     entryPoints: [join(here, entry)],
@@ -32,7 +32,7 @@ export async function bundle(entry) {
     join(directory, 'config.capnp'),
     `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [(name = "main", worker = (modules = [${modules.reverse().join(', ')}], compatibilityDate = "2026-01-01"))],
+  services = [(name = "main", worker = (modules = [${modules.reverse().join(', ')}], compatibilityDate = "2026-01-01", compatibilityFlags = ${JSON.stringify(flags)}))],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")]
 );
 `,
@@ -70,8 +70,8 @@ export async function once(directory, body) {
 }
 
 /** Both, for one use. */
-export async function startWorkerd(entry) {
-  const directory = await bundle(entry);
+export async function startWorkerd(entry, flags) {
+  const directory = await bundle(entry, flags);
   const started = await start(directory);
   const stop = () => {
     started.stop();

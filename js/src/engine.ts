@@ -43,7 +43,8 @@ let cursor = 0;
 let end = 0;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+/** Leaves a byte order mark in: to Rust such a payload is none. @internal */
+export const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Says where the module comes from: each entry of the package has its own way. It is compiled when it is first needed. @internal */
 export function provide(load: () => WebAssembly.Module): void {
@@ -155,11 +156,6 @@ export function readInteger(): number {
 export function readText(length = end - cursor): string {
   cursor += length;
   return decoder.decode(memory.subarray(cursor - length, cursor));
-}
-
-/** A copy of all that is left. @internal */
-export function readBytes(): Uint8Array {
-  return memory.slice(cursor, end);
 }
 
 /** A memory that grew lies elsewhere. */

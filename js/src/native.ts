@@ -5,6 +5,7 @@
  * It takes only what is beyond doubt: one cookie of that name, of the present format, under the sealing key, authentic and not expired. All else is
  * left to the module, which opens it or says why not: so the reasons, their order and the older keys are in one place.
  */
+import { decoder } from './engine.js';
 import type { Opened } from './provider.js';
 import { BLOCK, COOKIE_HELD, DOMAIN, EXPIRES_AT, HEADER, IV, KEY_ID, TAG, VERSION, macContext, secretBytes, writeHeader } from './token.js';
 
@@ -35,16 +36,21 @@ interface Runtime {
   process?: { getBuiltinModule?(name: string): unknown };
   Buffer?: NodeBuffer;
   Bun?: unknown;
+  Deno?: unknown;
 }
 
 const runtime = globalThis as Runtime;
 
 /**
- * From how many characters on it is cheaper to open and to seal here than in the module: measured by `js/bench`. Bun's `node:crypto` costs next to
- * nothing to call. In Node and Deno a call costs as much as WebAssembly needs for a small session; encryption, which can't be done in parallel, is
- * what is worth it there.
+ * From how many characters on it is cheaper to open (a header) and to seal (a payload) here than in the module: measured by `js/bench`. The module
+ * takes its time for each byte, most of it when it encrypts, which can't be done in parallel; here it is the call that takes it, and next to none in Bun.
  */
-const [OPENS_FROM, SEALS_FROM] = runtime.Bun === undefined ? [Infinity, 700] : [0, 0];
+const [OPENS_FROM, SEALS_FROM] = thresholds();
+
+function thresholds(): [number, number] {
+  if (runtime.Bun !== undefined) return [0, 0];
+  return runtime.Deno === undefined ? [1000, 300] : [3000, 600];
+}
 
 /** Longer values are no cookies of ours. */
 const MAX_LENGTH = 8192;
@@ -109,7 +115,7 @@ export class NativeKey {
     const expiresAt = Number(view.getBigUint64(EXPIRES_AT));
     if (now >= expiresAt) return null;
     const payload = this.#decrypt(token.subarray(IV, HEADER), message.subarray(HEADER));
-    return payload && { payload, expiresAt, index: 0, oldKey: false };
+    return payload === null ? null : { payload, expiresAt, index: 0, oldKey: false };
   }
 
   /** The token of a payload. */
@@ -127,7 +133,7 @@ export class NativeKey {
     return this.#buffer.from(token.buffer).toString('base64url');
   }
 
-  #decrypt(iv: Uint8Array, ciphertext: Uint8Array): Bytes | null {
+  #decrypt(iv: Uint8Array, ciphertext: Uint8Array): string | null {
     const decipher = this.#crypto.createDecipheriv('aes-256-cbc', this.#encryption, iv);
     const head = decipher.update(ciphertext);
     let tail;
@@ -139,7 +145,7 @@ export class NativeKey {
     const payload = new Uint8Array(head.length + tail.length);
     payload.set(head);
     payload.set(tail, head.length);
-    return payload;
+    return decoder.decode(payload);
   }
 
   #tag(message: Uint8Array): Bytes {

@@ -8,21 +8,50 @@ export interface CookieOptions {
   /**
    * The cookie's name. A `__Host-` cookie can't be planted by another subdomain.
    * @default '__Host-session' ('session' with the presets `development` and `testing`)
+   * @example '__Host-shop'
    */
   name?: string;
-  /** @default '/' */
+  /**
+   * The paths that get the cookie; a `__Host-` cookie has '/'.
+   * @default '/'
+   * @example '/app'
+   */
   path?: string;
-  /** The domain whose subdomains get the cookie too. @default none: only this very host does */
+  /**
+   * The domain whose subdomains get the cookie too; not with a `__Host-` cookie.
+   * @default none: only this very host does
+   * @example 'example.com'
+   */
   domain?: string;
-  /** Sent over HTTPS alone. @default true (false with the presets `development` and `testing`) */
+  /**
+   * Sent over HTTPS alone.
+   * @default true (false with the presets `development` and `testing`)
+   * @example false // on http://localhost, with a name without prefix
+   */
   secure?: boolean;
-  /** Hidden from scripts of the page. @default true */
+  /**
+   * Hidden from scripts of the page.
+   * @default true
+   * @example true
+   */
   httpOnly?: boolean;
-  /** Whether it is sent with requests that another site caused. @default 'lax' ('strict' with `high_security`) */
+  /**
+   * Whether it is sent with requests that another site caused. 'none' demands `secure`.
+   * @default 'lax' ('strict' with `high_security`)
+   * @example 'none' // in a frame of another site
+   */
   sameSite?: 'strict' | 'lax' | 'none';
-  /** Kept apart for each top-level site that embeds this one (CHIPS). @default false */
+  /**
+   * Kept apart for each top-level site that embeds this one (CHIPS). Demands `secure`.
+   * @default false
+   * @example true
+   */
   partitioned?: boolean;
-  /** Kept when the browser closes, until the session expires. @default true */
+  /**
+   * Kept when the browser closes, until the session expires.
+   * @default true
+   * @example false // ends with the browser
+   */
   persistent?: boolean;
 }
 
@@ -31,17 +60,30 @@ export interface ClientBinding {
   /**
    * The client's address: `true` is the whole IPv4 address or the IPv6 /64; or say how many leading bits count.
    * @default false
+   * @example { v4: 24, v6: 48 }
    */
   ip?: boolean | { v4: number; v6: number };
-  /** The `User-Agent` header. @default false */
+  /**
+   * The `User-Agent` header.
+   * @default false
+   * @example true
+   */
   userAgent?: boolean;
 }
 
 /** How a passphrase becomes a secret (PBKDF2-HMAC-SHA256). All services that share cookies must use the same values. */
 export interface KeyDerivation {
-  /** Not secret. @default 'session-kdf-v1' */
+  /**
+   * Not secret: one of your own makes tables that others computed useless.
+   * @default 'session-kdf-v1'
+   * @example 'shop.example'
+   */
   salt?: string;
-  /** At least 100,000; Cloudflare Workers do no more than that. @default 600_000 */
+  /**
+   * At least 100,000; Cloudflare Workers do no more than that.
+   * @default 600_000
+   * @example 100_000
+   */
   iterations?: number;
 }
 
@@ -59,22 +101,51 @@ export interface BaseOptions {
    * @example env.SESSION_PREVIOUS_SECRETS
    */
   previousSecrets?: readonly string[] | string | undefined;
-  /** Where all other options start from. @default 'production' */
+  /**
+   * Where all other options start from: `core/PRESETS.md` lists their values.
+   * @default 'production'
+   * @example process.env.NODE_ENV === 'development' ? 'development' : 'production'
+   */
   preset?: Preset;
-  /** The cookie's name and attributes. */
+  /**
+   * The cookie's name and attributes.
+   * @default those of the preset
+   * @example { name: '__Host-shop', sameSite: 'strict' }
+   */
   cookie?: CookieOptions;
-  /** Seconds without a request after which a session ends. @default 3600 */
+  /**
+   * Seconds without a request after which a session ends.
+   * @default 3600 (other presets have others)
+   * @example 15 * 60
+   */
   idleTimeout?: number;
-  /** Seconds after which a session ends in any case, at most 400 days. @default 86_400 */
+  /**
+   * Seconds after which a session ends in any case, at most 400 days.
+   * @default 86_400 (other presets have others)
+   * @example 30 * 86_400
+   */
   absoluteTimeout?: number;
-  /** Whether requests extend a session by `idleTimeout`. @default true (false with `testing`) */
+  /**
+   * Whether requests extend a session by `idleTimeout`.
+   * @default true (false with `testing`)
+   * @example false
+   */
   sliding?: boolean;
-  /** Seconds for which a cookie is still taken after its end, for servers whose clocks differ. @default 0 */
+  /**
+   * Seconds for which a cookie is still taken after its end, for servers whose clocks differ.
+   * @default 0
+   * @example 30
+   */
   clockSkew?: number;
-  /** Binds sessions to the client they began with. @default false (address and browser with `high_security`) */
+  /**
+   * Binds sessions to the client they began with.
+   * @default false (address and browser with `high_security`)
+   * @example { ip: { v4: 24, v6: 48 }, userAgent: true }
+   */
   clientBinding?: false | ClientBinding;
   /**
    * The client's address, for `clientBinding`. Only you know which header your platform vouches for.
+   * @default none: it is then passed to `load`
    * @example (request) => request.headers.get('cf-connecting-ip')
    */
   clientAddress?: (request: Request) => string | null | undefined;
@@ -82,9 +153,14 @@ export interface BaseOptions {
    * Deflates large sessions. Off, because lengths tell about what is inside: turn it on only where no attacker can put text
    * beside a secret, and when sessions would not fit otherwise.
    * @default false
+   * @example true
    */
   compress?: boolean;
-  /** The clock, in milliseconds, for tests. @default Date.now */
+  /**
+   * The clock, in milliseconds, for tests.
+   * @default Date.now
+   * @example () => 1_800_000_000_000
+   */
   now?: () => number;
 }
 
@@ -95,17 +171,28 @@ export interface BaseOptions {
 export type SessionOptions<T extends object = Record<string, unknown>> = BaseOptions &
   ({} extends T
     ? {
-        /** The data of a session that begins. @default () => ({}) */
+        /**
+         * The data of a session that begins.
+         * @default () => ({})
+         * @example () => ({ theme: 'light' })
+         */
         initial?: () => T;
       }
     : {
-        /** The data of a session that begins. @example () => ({ visits: 0 }) */
+        /**
+         * The data of a session that begins: it has what the type demands.
+         * @example () => ({ visits: 0 })
+         */
         initial: () => T;
       });
 
 /** What {@link deriveSessions} takes. */
 export type DeriveOptions<T extends object = Record<string, unknown>> = SessionOptions<T> & {
-  /** How a passphrase becomes a secret. Unused with the `sk1_` form. */
+  /**
+   * How a passphrase becomes a secret. Unused with the `sk1_` form.
+   * @default { salt: 'session-kdf-v1', iterations: 600_000 }
+   * @example { iterations: 100_000 } // Cloudflare Workers do no more
+   */
   kdf?: KeyDerivation;
 };
 

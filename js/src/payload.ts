@@ -1,4 +1,5 @@
 /** What a session's token says, in the words of `core/FORMAT.md`, and the rules by which a save changes it: those of `core/src/lifecycle.rs`. */
+import { CryptoUnavailableError } from './errors.js';
 import type { BoundTo, Opened, Provider } from './provider.js';
 
 /** Why a request's cookie was refused. For the server's own decisions: a client must not see it. The same codes as in Rust. */
@@ -39,8 +40,10 @@ export interface Payload {
 
 /** What a request did to its session. */
 export interface Changes {
-  /** Who signed in. */
+  /** Whom the session was given to. */
   subject: string | null;
+  /** Whether by a sign-in: an imported session says whose it is, and proves nothing. */
+  authenticated: boolean;
   regenerated: boolean;
   /** All messages for the next request; `undefined` if they are as before. */
   flash: Record<string, string> | undefined;
@@ -54,18 +57,16 @@ export interface Draft {
   expiresAt: number;
 }
 
-const decoder = new TextDecoder();
-
-/** The text of a payload, and what it says; `null` if it is none: authentic, but of a later version. */
-export function read(payload: Uint8Array): { text: string; payload: Payload } | null {
+/** What a payload says; `null` if it says nothing: authentic, but of a later version. */
+export function read(payload: string): Payload | null {
+  let said: Partial<Payload> | null;
   try {
-    const text = decoder.decode(payload);
-    const said = JSON.parse(text) as Partial<Payload> | null;
-    const whole = typeof said?.sid === 'string' && [said.rot, said.iat, said.abs].every((field) => typeof field === 'number');
-    return whole ? { text, payload: said as Payload } : null;
+    said = JSON.parse(payload) as Partial<Payload> | null;
   } catch {
     return null;
   }
+  const whole = typeof said?.sid === 'string' && typeof said.rot === 'number' && typeof said.iat === 'number' && typeof said.abs === 'number';
+  return whole ? (said as Payload) : null;
 }
 
 /** Whether the client is the one that the session is bound to. A session that isn't bound yet takes anyone. */
@@ -90,7 +91,6 @@ export function begun(provider: Provider, now: number): Payload {
 export function draft(
   provider: Provider,
   payload: Payload,
-  text: string,
   opened: Opened | null,
   who: BoundTo,
   changes: Changes | null,
@@ -99,7 +99,7 @@ export function draft(
   const { idle, slides, bindsIp, bindsUserAgent } = provider.about;
   // A binding under an older key is made anew, like one that isn't there.
   const rebind = (bindsIp || bindsUserAgent) && (payload.bind === undefined || payload.bind.kid !== provider.bind(payload.sid, null, who)?.kid);
-  const signsIn = changes !== null && changes.subject !== null;
+  const signsIn = changes !== null && changes.authenticated;
   // Who signs in gets all of both timeouts, as in Rust; the same subject again keeps a later end (a session that is remembered).
   const handedOver = signsIn && changes.subject !== payload.sub;
   const abs = signsIn ? Math.max(now + provider.about.absolute, handedOver ? 0 : payload.abs) : payload.abs;
@@ -109,10 +109,10 @@ export function draft(
     if (opened === null) return null;
     const gain = slides ? extended - opened.expiresAt : 0;
     const due = gain >= idle / 10 || (gain > 0 && extended === abs);
-    return due || opened.oldKey ? { payload: text, expiresAt: due ? extended : opened.expiresAt } : null;
+    return due || opened.oldKey ? { payload: opened.payload, expiresAt: due ? extended : opened.expiresAt } : null;
   }
 
-  const { subject = null, regenerated = false, flash, data = null } = changes ?? {};
+  const { subject = null, authenticated = false, regenerated = false, flash, data = null } = changes ?? {};
   const { data: before, flash: flashBefore, bind, ...kept } = payload;
   const messages = flash ?? flashBefore ?? {};
   const sid = opened === null ? newId() : payload.sid;
@@ -125,7 +125,8 @@ export function draft(
     abs,
     rot: payload.rot + (opened !== null && (regenerated || subject !== null) ? 1 : 0),
     ver: (payload.ver ?? 0) + 1,
-    ...(subject === null ? {} : { sub: subject, auth: now }),
+    ...(subject === null ? {} : { sub: subject }),
+    ...(authenticated ? { auth: now } : {}),
     ...(binding === undefined || binding === null ? {} : { bind: binding }),
     ...(Object.keys(messages).length === 0 ? {} : { flash: messages }),
   };
@@ -138,7 +139,13 @@ export function draft(
 
 /** 128 random bits, as 22 characters of base64url. */
 function newId(): string {
-  return base64url(crypto.getRandomValues(new Uint8Array(16)));
+  let bytes;
+  try {
+    bytes = crypto.getRandomValues(new Uint8Array(16));
+  } catch (cause) {
+    throw new CryptoUnavailableError("this runtime's random source failed: no session can begin", { cause });
+  }
+  return base64url(bytes);
 }
 
 /** base64url without padding. By the engine itself where it can: that of a large session is most of what sealing costs besides encryption. */

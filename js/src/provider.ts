@@ -12,7 +12,6 @@ import {
   flag,
   latin1,
   number,
-  readBytes,
   readInteger,
   readNumber,
   readText,
@@ -37,7 +36,8 @@ interface About {
 
 /** An opened token. */
 export interface Opened {
-  readonly payload: Uint8Array;
+  /** What was sealed, as text. */
+  readonly payload: string;
   readonly expiresAt: number;
   /** Which of the cookies of that name it was. */
   readonly index: number;
@@ -105,15 +105,16 @@ export class Provider {
     }
     try {
       const handle = this.#ready();
-      begin(cookies.length * 3, 1);
-      text(cookies);
+      const ours = part(cookies, this.about.cookie);
+      begin(ours.length * 3, 1);
+      text(ours);
       const result = engine().open(handle, references ? 1 : 0, skip, now);
       if (result === ABSENT) return null;
       answer(result);
       if (result === REJECTED) return readText() as Rejection;
       const expiresAt = readNumber();
       const place = readNumber();
-      return { payload: readBytes(), expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
+      return { payload: readText(), expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
     } catch (error) {
       // Whatever a cookie does to the module, the request goes on without it and the next one gets a fresh instance.
       if (recover(error)) return 'malformed';
@@ -123,7 +124,7 @@ export class Provider {
 
   /** Seals a payload: the `Set-Cookie` line. */
   seal(payload: string, expiresAt: number, now: number): string {
-    const token = native?.seals(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
+    const token = this.sealsNatively(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
     if (token !== undefined) return this.line(token, expiresAt, now);
     return this.#call((handle) => {
       begin(payload.length * 3, 1);
@@ -131,6 +132,11 @@ export class Provider {
       answer(engine().seal(handle, expiresAt, now));
       return readText();
     });
+  }
+
+  /** Whether `node:crypto` is there, and seals a payload of this length. */
+  sealsNatively(length: number): boolean {
+    return native?.seals(length) === true && this.#nativeKey() !== null;
   }
 
   /** The `Set-Cookie` line for a token. */
@@ -211,6 +217,17 @@ export class Provider {
     this.#generation = currentGeneration();
     return { idle, absolute, slides: (bits & 1) !== 0, bindsIp: (bits & 2) !== 0, bindsUserAgent: (bits & 4) !== 0, keyId, cookie: readText() };
   }
+}
+
+/**
+ * The part of a `Cookie` header in which the cookies of this name are, if there are any. The cookies of others, which may be kilobytes, need not cross
+ * the border.
+ */
+function part(cookies: string, name: string): string {
+  const first = cookies.indexOf(name);
+  if (first === -1) return '';
+  const end = cookies.indexOf(';', cookies.lastIndexOf(name));
+  return cookies.slice(cookies.lastIndexOf(';', first) + 1, end === -1 ? undefined : end);
 }
 
 /** After a trap nothing in the instance is to be trusted: drops it. */

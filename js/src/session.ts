@@ -45,16 +45,16 @@ export class Session<T extends object = Record<string, unknown>> {
   readonly #origin: Origin<T>;
   /** What it was loaded from; `null` for a session that begins. */
   #opened: Opened | null;
-  /** The payload, read when something of it is asked for, and the text that it was read from. */
+  /** What the payload says, read when something of it is asked for. */
   #payload: Payload | undefined;
-  #text = '';
   #rejected: Rejection | null;
   #data: T | undefined;
   /** The data of a session that begins, as `initial` made it. */
   #initially = '{}';
   #flash: Flash | undefined;
-  /** Who signed in. */
+  /** Whom the session was given to, and whether by a sign-in. */
   #subject: string | null = null;
+  #authenticated = false;
   #regenerated = false;
   #destroyed = false;
   #touched = false;
@@ -164,6 +164,12 @@ export class Session<T extends object = Record<string, unknown>> {
       this.flash.clear();
     }
     this.#subject = subject;
+    this.#authenticated = true;
+  }
+
+  /** Gives a session that begins to a subject who signed in elsewhere: nothing was proved here. @internal */
+  adopt(subject: string): void {
+    this.#subject = subject;
   }
 
   /**
@@ -184,6 +190,7 @@ export class Session<T extends object = Record<string, unknown>> {
     this.#data = this.#origin.initial();
     this.#flash = undefined;
     this.#subject = null;
+    this.#authenticated = false;
   }
 
   /** The payload. From here on a response depends on the cookie. */
@@ -195,10 +202,7 @@ export class Session<T extends object = Record<string, unknown>> {
   #parse(): Payload {
     if (this.#opened !== null) {
       const said = read(this.#opened.payload);
-      if (said !== null) {
-        this.#text = said.text;
-        return said.payload;
-      }
+      if (said !== null) return said;
       // Authentic, but of a later version of the format: to this one it is no session.
       this.#opened = null;
       this.#rejected = 'malformed';
@@ -213,10 +217,12 @@ export class Session<T extends object = Record<string, unknown>> {
     const flash = this.#flash?.changes();
     const begins = this.#opened === null;
     const changed = flash !== undefined || this.#subject !== null || (begins ? wanted : this.#regenerated);
-    const data = begins ? this.#newData(changed) : this.#changedData();
+    const data = this.#opened === null ? this.#newData(changed) : this.#changedData(this.#opened.payload);
     const changes: Changes | null =
-      changed || data !== null ? { subject: this.#subject, regenerated: this.#regenerated, flash, data } : null;
-    return draft(provider, payload, this.#text, this.#opened, who, changes, now);
+      changed || data !== null
+        ? { subject: this.#subject, authenticated: this.#authenticated, regenerated: this.#regenerated, flash, data }
+        : null;
+    return draft(provider, payload, this.#opened, who, changes, now);
   }
 
   /** The data of a session that begins, if it has to be saved: all of it, when anything else is. */
@@ -226,25 +232,24 @@ export class Session<T extends object = Record<string, unknown>> {
     return changed || text !== this.#initially ? text : null;
   }
 
-  #changedData(): string | null {
+  #changedData(before: string): string | null {
     if (this.#data === undefined) return null;
     const text = stringify(this.#data);
     // Payloads end with the data. What Rust wrote may differ in form: it is compared in the form that JavaScript gives it.
-    const same = this.#text.endsWith(`"data":${text}}`) || stringify((JSON.parse(this.#text) as Payload).data) === text;
+    const same = before.endsWith(`"data":${text}}`) || stringify((JSON.parse(before) as Payload).data) === text;
     return same ? null : text;
   }
 
   /** Goes on from what was sealed, with the same data object: the application may hold it. */
   #accept({ payload, expiresAt }: Draft): void {
-    this.#opened = { payload: encoder.encode(payload), expiresAt, index: 0, oldKey: false };
+    this.#opened = { payload, expiresAt, index: 0, oldKey: false };
     this.#payload = undefined;
     this.#flash = undefined;
     this.#subject = null;
+    this.#authenticated = false;
     this.#regenerated = false;
   }
 }
-
-const encoder = new TextEncoder();
 
 function stringify(data: unknown): string {
   let text: string | undefined;

@@ -37,8 +37,8 @@ export type Verification =
     };
 
 /**
- * Whether WebCrypto seals a payload of this length cheaper. In workerd it runs on the calling thread, and does from 700 bytes on; elsewhere
- * it goes through a pool of threads, which costs more than it saves. What is too large for a cookie is only to be refused.
+ * Whether WebCrypto seals a payload of this length cheaper than the module. In workerd it runs on the calling thread, and does from 700 bytes on;
+ * elsewhere it goes through a pool of threads, which costs more than it saves. What is too large for a cookie is only to be refused.
  */
 const worthWebCrypto = (length: number): boolean =>
   length >= 700 && length <= 4096 && globalThis.navigator?.userAgent === 'Cloudflare-Workers';
@@ -130,7 +130,9 @@ export class Sessions<T extends object = Record<string, unknown>> {
   async setCookie(session: Session<T>): Promise<string | null> {
     const now = this.#now();
     const draft = access.draft(session, now);
-    if (draft === null || !(this.#compress || worthWebCrypto(draft.payload.length))) return this.#save(session, draft, now);
+    const length = draft?.payload.length ?? 0;
+    const byWebCrypto = this.#compress || (worthWebCrypto(length) && !this.#provider.sealsNatively(length));
+    if (draft === null || !byWebCrypto) return this.#save(session, draft, now);
     const token = await seal(this.#provider, this.#secret, draft, this.#compress);
     const line = this.#provider.line(token, draft.expiresAt, now);
     access.accept(session, draft);
@@ -164,7 +166,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
     if (found === null || typeof found === 'string') return { valid: false, rejected: found };
     const said = read(found.payload);
     if (said === null) return { valid: false, rejected: 'malformed' };
-    const { sid, sub = null, rot, abs } = said.payload;
+    const { sid, sub = null, rot, abs } = said;
     const [expiresAt, absoluteEnd] = [new Date(found.expiresAt), new Date(abs)];
     return { valid: true, subject: sub, key: this.#provider.key(sid), rotation: rot, expiresAt, absoluteEnd };
   }
@@ -197,7 +199,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
     let rejected: Rejection | null = null;
     while (found !== null && typeof found !== 'string') {
       const said = read(found.payload);
-      if (said !== null && isBoundTo(this.#provider, said.payload, who)) return found;
+      if (said !== null && isBoundTo(this.#provider, said, who)) return found;
       rejected ??= said === null ? 'malformed' : 'bound-elsewhere';
       found = this.#provider.open(cookies, false, found.index + 1, now);
     }

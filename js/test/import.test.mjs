@@ -99,6 +99,32 @@ test('a seal becomes a session, and the old cookie is removed with it', async ()
   assert.deepEqual([own.subject, own.data], ['42', { userId: 42, theme: 'dark' }]);
 });
 
+test('an import proves nothing: who is signed in has still to give a proof', async () => {
+  const { moving: site, sessions, clock } = moving();
+  const imported = await site.load(`my-app=${await seal({ userId: 42 })}`);
+  assert.deepEqual([imported.subject, imported.authenticatedAt], ['42', null]);
+  const [line] = await site.setCookies(imported);
+  assert.deepEqual([imported.subject, imported.authenticatedAt], ['42', null]);
+  const later = sessions.load(cookieOf(line));
+  assert.deepEqual([later.subject, later.authenticatedAt, later.expiresAt.getTime()], ['42', null, START + 3_600_000]);
+  clock.now += 1000;
+  later.authenticate('42');
+  const proven = sessions.load(cookieOf(await sessions.setCookie(later)));
+  assert.deepEqual([proven.subject, proven.authenticatedAt.getTime()], ['42', START + 1000]);
+  assert.deepEqual(proven.data, { userId: 42 });
+});
+
+test('a sign-in in the request that imports is a proof', async () => {
+  const { moving: site, sessions } = moving();
+  for (const [subject, data] of [['42', { userId: 42 }], ['7', {}]]) {
+    const session = await site.load(`my-app=${await seal({ userId: 42 })}`);
+    session.authenticate(subject);
+    const [line] = await site.setCookies(session);
+    const own = sessions.load(cookieOf(line));
+    assert.deepEqual([own.subject, own.authenticatedAt.getTime(), own.data], [subject, START, data]);
+  }
+});
+
 test('a cookie of ours comes first, whatever it is worth', async () => {
   const { moving: site, sessions } = moving();
   const old = `my-app=${await seal({ userId: 42 })}`;

@@ -220,6 +220,18 @@ test('duplicate cookies: the good one is found, whatever stands before it', asyn
   assert.equal(sessions.load(`__host-session=x; x__Host-session=y`).rejected, null);
 });
 
+test('a header of a megabyte: of others, of ours, and with the good one in it', async () => {
+  const { sessions } = withClock();
+  const good = await stored(sessions, (session) => (session.data.good = true));
+  const others = 'tracking=0123456789; '.repeat(50_000);
+  assert.equal(sessions.load(others).rejected, null);
+  assert.equal(sessions.load(`${others}${good}; ${others}`).data.good, true);
+  assert.equal(sessions.load(`${good}; __Host-session=${'A'.repeat(1 << 20)}`).data.good, true);
+  assert.equal(sessions.load(`__Host-session=${'A'.repeat(1 << 20)}; ${good}`).data.good, true);
+  assert.equal(sessions.load('__Host-session=x; '.repeat(60_000) + good).rejected, 'malformed', 'at most four are tried');
+  assert.equal(sessions.load(`__Host-session2=x; a__Host-session=y; __Host-session=; ${good}`).data.good, true);
+});
+
 test('any source of cookies will do', async () => {
   const { sessions } = withClock();
   const cookie = await stored(sessions, (session) => (session.data.good = true));
@@ -386,6 +398,20 @@ test('without Web Crypto there is a clear error', () => {
   }
 });
 
+test('a random source that fails: nothing is sealed, and the error says so', async (t) => {
+  const { sessions } = withClock();
+  const cookie = await stored(sessions, (session) => (session.data.a = 1));
+  t.mock.method(crypto, 'getRandomValues', () => {
+    throw new Error('no entropy');
+  });
+  for (const source of [null, cookie]) {
+    const session = sessions.load(source);
+    session.data.b = 2;
+    await assert.rejects(sessions.setCookie(session), { code: 'no-web-crypto', name: 'CryptoUnavailableError' });
+  }
+  assert.equal(sessions.load(cookie).data.a, 1, 'opening needs none');
+});
+
 test('a runtime that derives too little names the way out', async (t) => {
   // What Cloudflare's network does. workerd by itself has no limit: there is nothing that could be run here.
   t.mock.method(crypto.subtle, 'deriveBits', async ({ iterations }) => {
@@ -452,6 +478,29 @@ test('a trap in the module does not poison the requests after it', async (t) => 
   delete session.data.large;
   session.data.more = 1;
   assert.ok(sessions.prepare(session).cookie !== null, 'the session can be committed after all');
+});
+
+test('headers of ever greater lengths take no more memory than twice the greatest', async (t) => {
+  const { Instance } = WebAssembly;
+  t.after(() => (WebAssembly.Instance = Instance));
+  let memory;
+  WebAssembly.Instance = class extends Instance {
+    constructor(...given) {
+      super(...given);
+      ({ memory } = this.exports);
+    }
+  };
+  const fresh = await import(new URL('../dist/index.js?memory', import.meta.url));
+  const sessions = fresh.createSessions({ secret });
+  const load = (length) => assert.equal(sessions.load(`${sessions.cookieName}=${'A'.repeat(length)}`).rejected, 'malformed');
+  load(10);
+  const before = memory.buffer.byteLength;
+  for (let length = 10_000; length < 1_000_000; length += 9_999) load(length);
+  const after = memory.buffer.byteLength;
+  // A character may need three bytes.
+  assert.ok(after - before < 9 * 2 ** 20, `${before} -> ${after}`);
+  for (let length = 1_000_000; length > 10_000; length -= 9_999) load(length);
+  assert.equal(memory.buffer.byteLength, after);
 });
 
 test('sessions that are created with each request cost no memory', async () => {

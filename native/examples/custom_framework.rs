@@ -2,6 +2,8 @@
 //! `cargo run -p session-native --example custom_framework`
 
 use core::net::IpAddr;
+use std::borrow::Cow;
+
 use session_native::{
     Config, MemoryStore, OsRandom, Secret, SessionHandle, Sessions,
     web::{Answer, Headers, SessionLayer},
@@ -16,13 +18,13 @@ impl Headers for Fields {
         self.0.iter().filter(same).map(|field| field.1.as_bytes())
     }
 
-    fn set(&mut self, name: &'static str, value: &str) {
+    fn set(&mut self, name: &'static str, value: Cow<'static, str>) {
         self.0.retain(|field| !field.0.eq_ignore_ascii_case(name));
         self.add(name, value);
     }
 
-    fn add(&mut self, name: &'static str, value: &str) {
-        self.0.push((name.into(), value.into()));
+    fn add(&mut self, name: &'static str, value: Cow<'static, str>) {
+        self.0.push((name.into(), value.into_owned()));
     }
 }
 

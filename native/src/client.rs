@@ -4,6 +4,8 @@ use core::net::IpAddr;
 
 pub use ipnet::IpNet;
 
+use crate::web::Headers;
+
 /// The proxies whose `X-Forwarded-For` is believed.
 ///
 /// A client can write into that header what it likes; only what the servers in front of this one appended is true. So the list is read
@@ -50,6 +52,17 @@ impl TrustedProxies {
             client = parse_hop(hop.trim())?;
         }
         Some(client)
+    }
+
+    /// The same, of a request's header fields, which are only looked at if there is someone to be trusted.
+    pub(crate) fn client_ip_of(&self, peer: Option<IpAddr>, headers: &impl Headers) -> Option<IpAddr> {
+        let forwarded_for: Vec<&str> = if self.networks.is_empty() {
+            Vec::new()
+        } else {
+            let values = headers.values("x-forwarded-for");
+            values.map(|value| core::str::from_utf8(value).unwrap_or_default()).collect()
+        };
+        self.client_ip(peer, forwarded_for)
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {

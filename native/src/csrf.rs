@@ -159,9 +159,9 @@ mod tests {
             self.0.iter().filter(move |field| field.0 == name).map(|field| field.1.as_bytes())
         }
 
-        fn set(&mut self, _: &'static str, _: &str) {}
+        fn set(&mut self, _: &'static str, _: std::borrow::Cow<'static, str>) {}
 
-        fn add(&mut self, _: &'static str, _: &str) {}
+        fn add(&mut self, _: &'static str, _: std::borrow::Cow<'static, str>) {}
     }
 
     fn guard() -> CsrfGuard {

@@ -3,14 +3,14 @@
 use core::time::Duration;
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use session_core::{Client, Flash, Key, Session, SessionData, SetCookie, Timestamp};
-use tokio::sync::OnceCell;
 
 use crate::{
     backend::{Backend, Cell as _},
+    client::TrustedProxies,
     error::Error,
     sessions::Sessions,
     store::Freshness,
@@ -49,14 +49,21 @@ pub struct SessionHandle<T> {
     slot: Arc<Slot<T>>,
 }
 
+/// What all requests of a layer share.
+pub(crate) struct Settings<T> {
+    pub(crate) provider: Arc<dyn Provider<T>>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) freshness: Freshness,
+}
+
 /// Where the layer and the handlers of one request meet.
 pub(crate) struct Slot<T> {
-    provider: Arc<dyn Provider<T>>,
-    session: OnceCell<Mutex<Session<T>>>,
+    pub(crate) settings: Arc<Settings<T>>,
+    session: OnceLock<Mutex<Session<T>>>,
     /// What makes the client forget its token, once the session was ended.
     removal: Mutex<Option<SetCookie>>,
-    /// One write at a time: two that ran at once would take each other's half-done work for their own, and count it twice.
-    writing: tokio::sync::Mutex<()>,
+    /// One load or write at a time: two writes that ran at once would take each other's half-done work for their own, and count it twice.
+    working: tokio::sync::Mutex<()>,
 }
 
 impl<T: SessionData> SessionHandle<T> {
@@ -129,7 +136,7 @@ impl<T: SessionData> SessionHandle<T> {
     /// The time by the provider's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.slot.provider.now()
+        self.slot.provider().now()
     }
 
     /// Reads, changes and writes the data as one step, now: exact, also when requests race. `change` may be called several times: see
@@ -138,9 +145,9 @@ impl<T: SessionData> SessionHandle<T> {
     /// # Errors
     /// As [`Sessions::update`].
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
-        let _writing = self.slot.writing.lock().await;
+        let _working = self.slot.working.lock().await;
         let mut result = None;
-        self.slot.provider.update(self.session(), &mut |data| result = Some(change(data))).await?;
+        self.slot.provider().update(self.session(), &mut |data| result = Some(change(data))).await?;
         Ok(result.expect("an update that succeeded has run its closure"))
     }
 
@@ -150,8 +157,8 @@ impl<T: SessionData> SessionHandle<T> {
     /// # Errors
     /// As [`Sessions::commit`].
     pub async fn commit(&self) -> Result<(), Error> {
-        let _writing = self.slot.writing.lock().await;
-        self.slot.provider.save(self.session()).await
+        let _working = self.slot.working.lock().await;
+        self.slot.provider().save(self.session()).await
     }
 
     /// Ends the session, now: see [`Sessions::destroy`]. The client's cookie is removed with the response.
@@ -159,8 +166,8 @@ impl<T: SessionData> SessionHandle<T> {
     /// # Errors
     /// As [`Sessions::destroy`]: then the session may still be alive; say so to the user.
     pub async fn destroy(&self) -> Result<(), Error> {
-        let _writing = self.slot.writing.lock().await;
-        let removal = self.slot.provider.destroy(self.session()).await?;
+        let _working = self.slot.working.lock().await;
+        let removal = self.slot.provider().destroy(self.session()).await?;
         if removal.is_some() {
             *self.slot.removal.lock().unwrap_or_else(PoisonError::into_inner) = removal;
         }
@@ -179,60 +186,85 @@ impl<T> Clone for SessionHandle<T> {
 }
 
 impl<T: SessionData> Slot<T> {
-    pub(crate) fn new(provider: Arc<dyn Provider<T>>) -> Self {
+    pub(crate) fn new(settings: Arc<Settings<T>>) -> Self {
         Self {
-            provider,
-            session: OnceCell::new(),
+            settings,
+            session: OnceLock::new(),
             removal: Mutex::new(None),
-            writing: tokio::sync::Mutex::default(),
+            working: tokio::sync::Mutex::default(),
         }
+    }
+
+    fn provider(&self) -> &dyn Provider<T> {
+        &*self.settings.provider
     }
 
     /// Loads the session, unless that was done before. A load that failed can be tried again.
     pub(crate) async fn load(
-        self: Arc<Self>,
-        cookie_headers: &[&[u8]],
+        &self,
+        cookies: CookieHeaders<'_>,
         client: &Client<'_>,
         freshness: Freshness,
-    ) -> Result<SessionHandle<T>, Error> {
-        self.session
-            .get_or_try_init(|| async {
-                self.provider.load(cookie_headers, client, freshness).await.map(Mutex::new)
-            })
-            .await?;
-        Ok(SessionHandle { slot: self })
+    ) -> Result<(), Error> {
+        let _working = self.working.lock().await;
+        if !self.is_loaded() {
+            let session = self.provider().load(cookies, client, freshness).await?;
+            self.session.get_or_init(|| Mutex::new(session));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_loaded(&self) -> bool {
-        self.session.initialized()
+        self.session.get().is_some()
+    }
+
+    /// The handle, once the session was loaded.
+    pub(crate) fn handle(self: &Arc<Self>) -> Option<SessionHandle<T>> {
+        self.is_loaded().then(|| SessionHandle { slot: Arc::clone(self) })
+    }
+
+    /// Whether [`Slot::finish`] would do nothing, as it would for most requests, which only read.
+    pub(crate) fn is_settled(&self) -> bool {
+        let Some(session) = self.session.get() else { return true };
+        // If someone is at work, it isn't.
+        let Ok(_working) = self.working.try_lock() else { return false };
+        self.removal.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+            && self.provider().is_settled(session)
     }
 
     /// The last commit: gives what the client is to be sent, and what went wrong.
     pub(crate) async fn finish(&self) -> (Option<SetCookie>, Result<(), Error>) {
         let Some(session) = self.session.get() else { return (None, Ok(())) };
-        let _writing = self.writing.lock().await;
-        let last = self.provider.commit(session).await;
+        let _working = self.working.lock().await;
+        let last = self.provider().commit(session).await;
         let removal = self.removal.lock().unwrap_or_else(PoisonError::into_inner).take();
         match last {
             Ok(last) => (last.or(removal), Ok(())),
             // The token of a session that is no more.
             Err(error @ Error::Ended(_)) => (None, Err(error)),
             // What was saved before stands: the client's old token may be dead.
-            Err(error) => (self.provider.owed(session).or(removal), Err(error)),
+            Err(error) => (self.provider().owed(session).or(removal), Err(error)),
         }
     }
 }
 
 type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
 
+/// The `Cookie` header fields of a request: the first, and the others, which HTTP/2 may split off.
+pub(crate) struct CookieHeaders<'a> {
+    pub(crate) first: &'a [u8],
+    pub(crate) others: &'a [&'a [u8]],
+}
+
 /// [`Sessions`] without the backend in its type, so that handlers needn't name it.
 pub(crate) trait Provider<T>: Send + Sync {
     fn load<'a>(
         &'a self,
-        cookie_headers: &'a [&'a [u8]],
+        cookies: CookieHeaders<'a>,
         client: &'a Client<'a>,
         freshness: Freshness,
     ) -> BoxFuture<'a, Session<T>>;
+    fn is_settled(&self, session: &Mutex<Session<T>>) -> bool;
     fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
     fn owed(&self, session: &Mutex<Session<T>>) -> Option<SetCookie>;
     fn save<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, ()>;
@@ -248,11 +280,16 @@ pub(crate) trait Provider<T>: Send + Sync {
 impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
     fn load<'a>(
         &'a self,
-        cookie_headers: &'a [&'a [u8]],
+        cookies: CookieHeaders<'a>,
         client: &'a Client<'a>,
         freshness: Freshness,
     ) -> BoxFuture<'a, Session<T>> {
-        Box::pin(self.load_with(cookie_headers.iter().copied(), client, freshness))
+        let headers = core::iter::once(cookies.first).chain(cookies.others.iter().copied());
+        Box::pin(self.load_with(headers, client, freshness))
+    }
+
+    fn is_settled(&self, session: &Mutex<Session<T>>) -> bool {
+        Self::is_settled(self, session)
     }
 
     fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {

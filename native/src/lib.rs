@@ -32,6 +32,8 @@
 //! # }
 //! ```
 //!
+//! The [`guide`] begins with a [quick start](guide::quick_start) and says what it takes to [run it](guide::operations).
+//!
 //! From the outside in: [`Sessions`] loads, commits and ends sessions; [`axum`] and `actix` put it into a web application,
 //! [`web`] into any other; a [`store`] keeps records, and [`Resilient`] keeps one that fails from taking the application with it;
 //! [`observe`] lists the metrics; [`client`] knows where a request came from. What a session *is* stands in [`session_core`], whose types are
@@ -59,6 +61,7 @@ mod handle;
 pub mod import;
 pub mod observe;
 mod query;
+mod random;
 pub mod resilience;
 mod sessions;
 pub mod store;

@@ -11,7 +11,8 @@ use core::{
 use std::sync::Arc;
 
 use session_native::{
-    Clock, Key, MemoryStore, Query as _, Store, StoreError, SubjectTag, Timestamp, Version,
+    Client, Clock, Config, Key, MemoryStore, OsRandom, Query as _, Secret, Session, Sessions, Store,
+    StoreError, SubjectTag, Timestamp, Version,
     store::{
         Found, Freshness, Lookup, Record, Saved,
         cached::{CachedStore, MemoryChannel, MemoryFeed, Publishing},
@@ -527,4 +528,30 @@ async fn what_a_refused_save_tells_is_kept() {
     a.store.delete(&key(1)).await.unwrap();
     assert_eq!(b.store.save(&key(1), &cluster.record(3), version(2)).await, Ok(Saved::Gone));
     assert_eq!(b.load(&key(1)).await, None);
+}
+
+/// Who signs in on one node, and comes to another before that has heard of it, is not turned away there.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_ahead_of_the_cache_is_asked_about() {
+    let (channel, memory) = (MemoryChannel::default(), MemoryStore::new());
+    let config = Config::production(Secret::generate(&OsRandom).unwrap());
+    let node = async || {
+        let store = CachedStore::new(channel.publishing(memory.clone()), channel.feed());
+        store.live().await;
+        Sessions::<(), _>::new(config.clone(), store).unwrap()
+    };
+    let (a, b) = (node().await, node().await);
+    let client = Client::default();
+    let sign_in = async |mut session: Session<()>| {
+        session.authenticate("ada");
+        let cookie = a.commit(&mut session).await.unwrap().unwrap();
+        cookie.as_str().split(';').next().unwrap().to_owned()
+    };
+    let first = sign_in(a.create()).await;
+    assert!(b.load(&first, &client).await.unwrap().is_authenticated());
+    b.store().feed().hold();
+    let second = sign_in(a.load(&first, &client).await.unwrap()).await;
+    // The cache is what it was.
+    assert!(b.load(&first, &client).await.unwrap().is_authenticated());
+    assert!(b.load(&second, &client).await.unwrap().is_authenticated());
 }

@@ -100,6 +100,43 @@ fn sha1_is_asked_for() {
     assert!(err.contains("--allow-sha1"), "{err}");
 }
 
+/// With the token as an argument, as people type it.
+#[test]
+fn every_digest_that_is_safe_is_found_and_sha1_is_asked_for() {
+    let file: Value = serde_json::from_str(VALUES).unwrap();
+    let mut opened = Vec::new();
+    for case in file["cases"].as_array().unwrap().iter().filter(|case| case["plaintext_hex"] != "") {
+        let (secret, sealed) = (text(&case["secret"]), text(&case["sealed"]));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_session"));
+        command.args(["open", "--format", "crystal"]).env("SESSION_SECRET", secret);
+        if case["use_kdf"] == true {
+            let iterations = case["kdf_iterations"].to_string();
+            command.args(["--kdf-iterations", &iterations, "--kdf-salt", text(&case["kdf_salt"])]);
+        }
+        if case["digest"] == "sha1" {
+            command.arg("--allow-sha1");
+        }
+        let output =
+            command.args(["--json", sealed]).env_remove("SESSION_PREVIOUS_SECRETS").output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        if case["digest"] == "md5" {
+            assert_eq!(report, json!({ "ok": false, "reason": "digest" }));
+            continue;
+        }
+        let plaintext = STANDARD.decode(text(&report["payload"])).unwrap();
+        let hex: String = plaintext.iter().map(|byte| format!("{byte:02x}")).collect();
+        // gzip is undone, as in a cookie.
+        assert!(
+            hex == text(&case["plaintext_hex"])
+                || case["plaintext_hex"].as_str().unwrap().starts_with("1f8b")
+        );
+        opened.push(text(&case["digest"]));
+    }
+    for digest in ["sha1", "sha256", "sha384"] {
+        assert!(opened.contains(&digest), "{digest}: {opened:?}");
+    }
+}
+
 #[test]
 fn crystal_secrets() {
     let file: Value = serde_json::from_str(VALUES).unwrap();

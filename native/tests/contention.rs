@@ -49,11 +49,24 @@ struct Far {
     store: MemoryStore,
     leases: Leases,
     held: Arc<Mutex<HashMap<Key, (u64, Instant)>>>,
+    /// Of the sessions, in the order in which they began.
+    keys: Arc<Mutex<Vec<Key>>>,
     counts: Arc<Counts>,
     dice: Arc<Seeded>,
 }
 
 impl Far {
+    fn new(leases: Leases) -> Self {
+        Self {
+            store: MemoryStore::new(),
+            leases,
+            held: Arc::default(),
+            keys: Arc::default(),
+            counts: Arc::default(),
+            dice: Arc::new(Seeded(AtomicU64::new(2))),
+        }
+    }
+
     async fn wire(&self) {
         sleep(Duration::from_millis(1 + self.dice.next() % 4)).await;
     }
@@ -63,6 +76,7 @@ impl Store for Far {
     const IN_PROCESS: bool = true;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+        self.keys.lock().unwrap().push(*key);
         self.store.create(key, record).await
     }
 
@@ -167,15 +181,9 @@ const ALL: u64 = (WRITERS * UPDATES) as u64;
 
 /// Writers in some processes: each sends fifty requests that count in one session, as fast as it can.
 async fn crowd(processes: usize, leases: Leases) -> Figures {
-    let counts = Arc::<Counts>::default();
     let config = Config { random: Some(Arc::new(Seeded(AtomicU64::new(1)))), ..config() };
-    let store = Far {
-        store: MemoryStore::new(),
-        leases,
-        held: Arc::default(),
-        counts: Arc::clone(&counts),
-        dice: Arc::new(Seeded(AtomicU64::new(2))),
-    };
+    let store = Far::new(leases);
+    let counts = Arc::clone(&store.counts);
     let nodes: Vec<_> =
         (0..processes).map(|_| Sessions::<Data, _>::new(config.clone(), store.clone()).unwrap()).collect();
     let cookie = cookie_of(&nodes[0].commit(&mut nodes[0].create()).await.unwrap().unwrap());
@@ -245,4 +253,45 @@ async fn a_lease_that_nobody_gets_stops_nobody() {
         let crowd = crowd(4, leases).await;
         assert!(crowd.saved > ALL * 9 / 10, "{}", crowd.saved);
     }
+}
+
+/// Whoever hammers a session of his own holds up nobody else, however alike their keys are.
+#[tokio::test(start_paused = true)]
+async fn a_crowd_holds_up_no_stranger() {
+    let store = Far::new(Leases::Working);
+    let sessions = Sessions::<Data, _>::new(config(), store.clone()).unwrap();
+    // Of more sessions than there are first bytes, two have the same.
+    let mut cookies = Vec::new();
+    let alike = loop {
+        cookies.push(cookie_of(&sessions.commit(&mut sessions.create()).await.unwrap().unwrap()));
+        let keys = store.keys.lock().unwrap();
+        let last = keys.len() - 1;
+        if let Some(first) = keys[..last].iter().position(|key| key.as_bytes()[0] == keys[last].as_bytes()[0])
+        {
+            break [cookies[first].clone(), cookies[last].clone()];
+        }
+    };
+    let [hammered, strangers] = alike;
+    let crowd: Vec<_> = (0..WRITERS)
+        .map(|_| {
+            let (sessions, cookie) = (sessions.clone(), hammered.clone());
+            tokio::spawn(async move {
+                loop {
+                    let mut session = sessions.load(&cookie, &Client::default()).await.unwrap();
+                    sessions.update(&mut session, |data| data.visits += 1).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        let begun = Instant::now();
+        let mut session = sessions.load(&strangers, &Client::default()).await.unwrap();
+        sessions.update(&mut session, |data| data.visits += 1).await.unwrap();
+        // A load and a save, each there and back.
+        assert!(begun.elapsed() <= Duration::from_millis(16), "{:?}", begun.elapsed());
+    }
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+    let stored = store.counts.saves.load(Ordering::Relaxed) - store.counts.conflicts.load(Ordering::Relaxed);
+    let conflicts = store.counts.conflicts.load(Ordering::Relaxed);
+    assert!(stored > 150 && conflicts > 20, "there was a crowd: {stored} saves, {conflicts} conflicts");
 }

@@ -21,8 +21,8 @@ use session_core::interop::{
     iron::Iron,
 };
 use session_native::{
-    Client, Clock as _, Error, EventKind, ManualClock, MemoryStore, OsRandom, Rejection, Session,
-    SessionData, Sessions, State, Store, StoreError, Stored, Timestamp,
+    Client, ClientBinding, Clock as _, Error, EventKind, ManualClock, MemoryStore, OsRandom, Rejection,
+    Session, SessionData, Sessions, State, Store, StoreError, Stored, Timestamp,
     import::{CrystalCookies, CrystalRecords, Import, IronCookies, OldRecords},
     store::{Bytes, Found, Lookup, Record, Saved},
 };
@@ -295,6 +295,7 @@ struct OldRedis {
     values: Arc<Mutex<HashMap<String, String>>>,
     gets: Arc<AtomicUsize>,
     down: bool,
+    read_only: bool,
 }
 
 impl OldRecords for OldRedis {
@@ -307,6 +308,9 @@ impl OldRecords for OldRedis {
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        if self.read_only {
+            return Err(StoreError::unavailable("a test"));
+        }
         self.values.lock().unwrap().remove(name);
         Ok(())
     }
@@ -335,6 +339,23 @@ async fn a_crystal_record_becomes_a_session_and_is_deleted_there() {
     let other = ID.replace('0', "1");
     redis.values.lock().unwrap().insert(format!("session:{other}"), json(ID, LATER, r#","user_id":1"#));
     assert_eq!(site.load(&format!("_session={other}")).await.rejection(), Some(Rejection::Forged));
+}
+
+// Services in Crystal still run beside: each side has a session of its own, and this one is imported once all the same.
+#[tokio::test]
+async fn a_crystal_record_is_left_where_it_is_if_that_is_asked_for() {
+    let redis = OldRedis::default();
+    redis.values.lock().unwrap().insert(format!("session:{ID}"), json(ID, LATER, r#","user_id":42"#));
+    let records = CrystalRecords::new("_session", None, redis.clone()).keep();
+    let site = Site::new(|clock| Some(Import::until(until(clock, 3600), records)));
+    let cookie = format!("_session={ID}");
+    let mut session = site.load(&cookie).await;
+    assert!(site.commit(&mut session).await.is_some());
+    assert_eq!(redis.values.lock().unwrap().len(), 1);
+    assert!(site.load(&cookie).await.is_same(&session));
+    site.sessions.destroy(&mut session).await.unwrap();
+    assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Revoked), "what ended here stays so");
+    assert_eq!(redis.values.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -366,6 +387,43 @@ async fn an_old_server_that_is_down_is_an_error() {
     let loaded = site.sessions.load(format!("_session={ID}"), &Client::default()).await;
     assert!(matches!(loaded, Err(Error::Store(_))));
     assert_eq!(site.load("").await.state(), State::Anonymous(None));
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_deleted_there_is_imported_once_all_the_same() {
+    let redis = OldRedis { read_only: true, ..OldRedis::default() };
+    redis.values.lock().unwrap().insert(format!("session:{ID}"), json(ID, LATER, r#","user_id":42"#));
+    let records = CrystalRecords::new("_session", None, redis.clone());
+    let site = Site::new(|clock| Some(Import::until(until(clock, 3600), records)));
+    let cookie = format!("_session={ID}");
+    let mut session = site.load(&cookie).await;
+    assert_eq!(session.subject(), Some("42"));
+    assert!(site.load(&cookie).await.is_same(&session));
+    site.sessions.destroy(&mut session).await.unwrap();
+    assert_eq!(site.load(&cookie).await.rejection(), Some(Rejection::Revoked));
+    assert_eq!(redis.values.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_imported_is_bound_to_the_client_that_brings_it() {
+    let clock = clock();
+    let config = config().client_binding(Some(ClientBinding::user_agent()));
+    let store = || MemoryStore::builder().clock(clock.clone()).build();
+    let import = Import::until(until(&clock, 3600), crystal_cookies()).subject(by_id).remember_in(store());
+    let sessions = Sessions::new(config, store()).unwrap().clock(clock.clone()).import(import);
+    let [here, there] = [b"Mozilla/5.0".as_slice(), b"curl"]
+        .map(|user_agent| Client { ip: None, user_agent: Some(user_agent) });
+    let mut session = sessions.load(&adas_cookie(), &here).await.unwrap();
+    let own = cookie_of(&sessions.commit(&mut session).await.unwrap().unwrap());
+    for cookie in [&own, &adas_cookie()] {
+        assert_eq!(sessions.load(cookie, &here).await.unwrap().subject(), Some("42"));
+        let elsewhere = sessions.load(cookie, &there).await.unwrap();
+        assert_eq!(
+            elsewhere.rejection(),
+            Some(Rejection::BoundElsewhere),
+            "neither the token nor the old cookie"
+        );
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use redis::aio::MultiplexedConnection;
 use session_conformance::Harness;
-use session_faults::servers::{RedisCluster, RedisServer, SentinelTrio};
+use session_faults::{
+    proxy::{Faults, Flow, Proxy},
+    servers::{RedisCluster, RedisServer, SentinelTrio},
+};
 use session_native::{
     Clock as _, Key, Query as _, RedisStore, Store as _, StoreError, SubjectTag, SystemClock, Timestamp,
     Version,
@@ -101,6 +104,82 @@ async fn sentinels_lead_to_the_primary() {
     assert_eq!(primary.len().await, Ok(1));
 }
 
+/// A Sentinel that was cut off, together with a primary that goes on taking writes, speaks first; the others have seen a failover since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_that_was_cut_off_is_not_believed() {
+    let trio = SentinelTrio::start().await;
+    let deposed = RedisServer::start().await;
+    let cut_off = SentinelTrio::cut_off_with(&deposed).await;
+    let old = trio.primary().await;
+    trio.fail_over().await;
+    let new = trio.primary_after(old).await;
+    session_faults::servers::until("the new primary takes writes", async || {
+        trio.servers[new].try_command::<()>(&["SET", "probe", "1"]).await.is_ok()
+    })
+    .await;
+    trio.until_all_name(new).await;
+    let hosts = [&cut_off, &trio.sentinels[0], &trio.sentinels[1], &trio.sentinels[2]];
+    let url = |hosts: &[&RedisServer], service: &str| {
+        let hosts: Vec<_> = hosts.iter().map(|sentinel| sentinel.address().to_string()).collect();
+        format!("redis+sentinel://{}/{service}", hosts.join(","))
+    };
+    // Half of them say the old one; the number of the last failover decides.
+    for hosts in [&hosts[..], &hosts[..2]] {
+        let store = connect(&url(hosts, session_faults::servers::MASTER_NAME)).await;
+        assert_eq!(store.create(&key(hosts.len() as u8), &record(None)).await, Ok(true));
+    }
+    assert_eq!(connect(&trio.servers[new].url()).await.len().await, Ok(2));
+    assert_eq!(connect(&deposed.url()).await.len().await, Ok(0), "nothing was written there");
+
+    let error = RedisStore::connect(&url(&hosts, "another")).await.err();
+    assert!(
+        matches!(&error, Some(StoreError::Misconfigured { reason }) if reason.contains("no service of the name")),
+        "{error:?}"
+    );
+}
+
+/// A creation that hangs in the network, is tried again by another way, and arrives when the session has come and gone, doesn't bring it
+/// back. What keeps it from that is the tombstone: without it, it would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_creation_brings_nothing_back() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.address()).await;
+    let (late, prompt) = (connect(&proxy.url()).await, connect(&server.url()).await);
+    for (number, has_tombstone) in [(1, true), (2, false)] {
+        let (key, record) = (key(number), record(None));
+        proxy.set(Faults { requests: Flow::Hold, ..Faults::default() });
+        assert!(matches!(late.create(&key, &record).await, Err(StoreError::TimedOut { .. })));
+        assert_eq!(prompt.create(&key, &record).await, Ok(true));
+        assert_eq!(prompt.delete(&key).await, Ok(true));
+        assert_eq!(prompt.delete(&key).await, Ok(false));
+        assert_eq!(prompt.len().await, Ok(0), "a tombstone is no session");
+        let tombstone = format!("session:{{{number:02x}}}:s:{key}");
+        let left = server.command::<i64>(&["PTTL", &tombstone]).await;
+        assert!((1..=60_000).contains(&left), "{left}");
+        if !has_tombstone {
+            let _: () = server.command(&["DEL", &tombstone]).await;
+        }
+        // As many as were called, and the one that is late.
+        let calls = async || {
+            let stats = server.info("cmdstat_evalsha").await.expect("statistics").unwrap_or_default();
+            let calls = stats.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
+            calls.and_then(|calls| calls.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let before = calls().await;
+        proxy.heal();
+        session_faults::servers::until("the late creation has arrived", async || calls().await > before)
+            .await;
+        let found = prompt.load(&key, Lookup::default()).await.expect("a load");
+        assert_eq!(found.is_none(), has_tombstone);
+        assert_eq!(prompt.len().await, Ok(u64::from(!has_tombstone)));
+        let touch = Lookup { touch: Some(record.expires_at), ..Lookup::default() };
+        assert_eq!(prompt.load(&key, touch).await.expect("a load").is_none(), has_tombstone);
+        let saved = prompt.save(&key, &next(&record), record.version).await;
+        assert_eq!(saved, Ok(if has_tombstone { Saved::Gone } else { Saved::Stored }));
+    }
+    assert_eq!(prompt.scan(0).await.map(|batch| batch.found.len()), Ok(1));
+}
+
 #[tokio::test]
 async fn by_socket_by_password_by_user_and_in_a_database() {
     let server = RedisServer::builder().unix_socket().user("ada", "hunter2").start().await;
@@ -163,6 +242,38 @@ async fn foreign_keys_are_left_alone() {
     for name in foreign {
         assert_eq!(server.command::<String>(&["GET", name]).await, "theirs", "{name}");
     }
+}
+
+/// A save whose answer was lost is known again when it is tried anew, though others have come after it: it isn't done twice.
+#[tokio::test]
+async fn a_lost_answer_is_told_when_others_have_built_upon_it() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    let version = |counter, nonce| Version { counter, nonce };
+    let save = async |version, expected| {
+        store.save(&key(1), &Record::new(version, record(None).expires_at, "{}"), expected).await
+    };
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    let mine = version(2, 0x5157);
+    assert_eq!(save(mine, record(None).version).await, Ok(Saved::Stored));
+    let mut last = mine;
+    for later in 3..=6 {
+        let next = version(later, later);
+        assert_eq!(save(next, last).await, Ok(Saved::Stored));
+        last = next;
+        assert_eq!(save(mine, record(None).version).await, Ok(Saved::Stored), "{later}");
+        // What wasn't there is a conflict.
+        for other in [version(2, 0x5158), version(later, 0x5157), version(later + 1, later)] {
+            assert!(matches!(save(other, record(None).version).await, Ok(Saved::Conflict(_))), "{other:?}");
+        }
+        assert_eq!(
+            store.load(&key(1), Lookup::default()).await.expect("a load").expect("a record").record.version,
+            last
+        );
+    }
+    // So far back nobody remembers.
+    assert_eq!(save(version(7, 7), last).await, Ok(Saved::Stored));
+    assert!(matches!(save(mine, record(None).version).await, Ok(Saved::Conflict(_))));
 }
 
 /// A value that is no record is an error of its own: not "no session", and not "try again".
@@ -287,9 +398,9 @@ async fn the_limit_holds_for_saves_that_change_the_subject() {
 #[tokio::test]
 async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
     let mut primary = RedisServer::start().await;
-    let two = NonZeroU32::new(1).expect("one");
-    let patient = || RedisStore::builder(primary.url()).replicas(two, Duration::from_millis(200)).connect();
-    let store = patient().await.expect("a connection");
+    let one = NonZeroU32::new(1).expect("one");
+    let patient = |within| RedisStore::builder(primary.url()).replicas(one, within).connect();
+    let store = patient(Duration::from_millis(200)).await.expect("a connection");
     assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
     let alone = store.delete(&key(1)).await;
     assert!(matches!(&alone, Err(error) if error.to_string().contains("only 0 of 1 replicas")), "{alone:?}");
@@ -300,6 +411,7 @@ async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
         replica.info("master_link_status").await.ok().flatten().as_deref() == Some("up")
     })
     .await;
+    let store = patient(Duration::from_secs(30)).await.expect("a connection");
     assert_eq!(store.create(&key(2), &record(None)).await, Ok(true));
     assert_eq!(store.delete(&key(2)).await, Ok(true));
     assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_ok());

@@ -235,6 +235,38 @@ async fn a_write_whose_answer_was_lost_is_done_once() {
     assert_eq!(store.get_ref().memory.stats().deleted, 1);
 }
 
+/// Whether a save without an answer lies beneath what others have saved since, nobody can say. Who were told of a conflict would do it again, on
+/// top of theirs, and count twice.
+#[tokio::test(start_paused = true)]
+async fn a_save_that_may_lie_beneath_others_is_an_error() {
+    for (first_try, is_beneath) in [(Step::Lose, true), (Step::Fail, false)] {
+        let store = resilient([Step::Answer, first_try], Step::Answer);
+        assert_eq!(store.create(&KEY, &record(1)).await, Ok(true));
+        let (mine, before) = (record(2), version(1));
+        let mut save = pin!(store.save(&KEY, &mine, before));
+        assert!((&mut save).now_or_never().is_none(), "there is a pause before the second try");
+        let memory = &store.get_ref().memory;
+        let (theirs, expected) = if is_beneath {
+            (record(3), version(2))
+        } else {
+            // Theirs is the second: so mine, which would be, was not done.
+            (Record::new(Version { counter: 2, nonce: 1 }, Timestamp::MAX, "{}"), before)
+        };
+        assert_eq!(memory.save(&KEY, &theirs, expected).await, Ok(Saved::Stored));
+        match save.await {
+            Err(error) => assert!(is_beneath && error.to_string().contains("not known whether"), "{error}"),
+            conflict => {
+                assert!(!is_beneath);
+                assert_eq!(conflict, Ok(Saved::Conflict(theirs)));
+            }
+        }
+    }
+    // A first answer is believed.
+    let store = resilient([], Step::Answer);
+    assert_eq!(store.create(&KEY, &record(3)).await, Ok(true));
+    assert_eq!(store.save(&KEY, &record(2), version(1)).await, Ok(Saved::Conflict(record(3))));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hung_try_gives_way_to_the_next() {
     let begun = Instant::now();

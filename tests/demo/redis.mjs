@@ -1,8 +1,8 @@
 // A Redis server of the tests' own.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,10 +10,14 @@ import { createInterface } from 'node:readline';
 /**
  * Starts a server that listens on a socket in a new directory alone, and waits until it is ready.
  *
- * @returns {Promise<{ url: string, stop: () => Promise<void> }>}
+ * @param {{ dump?: string }} [options] `dump` is a file that a server's SAVE wrote: what this one begins with
+ * @returns {Promise<{ url: string, dump: string, ask: (...command: (string | Buffer)[]) => string, stop: () => Promise<void> }>} `ask` sends a command, whose
+ *   last argument alone may be bytes, and gives what `redis-cli` prints; `dump` is where SAVE writes
  */
-export async function startRedis() {
+export async function startRedis({ dump } = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'session-demo-'));
+  const saved = join(directory, 'dump.rdb');
+  if (dump) await copyFile(dump, saved);
   const socket = join(directory, 'redis.sock');
   const program = process.env.REDIS_SERVER ?? 'redis-server';
   const server = spawn(program, ['--port', '0', '--unixsocket', socket, '--save', '', '--dir', directory], {
@@ -32,7 +36,11 @@ export async function startRedis() {
       process.removeListener('exit', kill);
       await rm(directory, { recursive: true });
     };
-    return { url: `redis+unix://${socket}`, stop };
+    const ask = (...command) => {
+      const input = command.pop();
+      return execFileSync(program.replace(/server$/, 'cli'), ['-s', socket, '-x', ...command], { input }).toString().trimEnd();
+    };
+    return { url: `redis+unix://${socket}`, dump: saved, ask, stop };
   }
   throw new Error(`${program} ended before it was ready`);
 }

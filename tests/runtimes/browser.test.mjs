@@ -10,7 +10,7 @@ const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
 
 test('Chromium', async (t) => {
   const root = scratch('vite');
-  for (const file of ['data.mjs', 'scenario.mjs']) cpSync(join(here, file), join(root, file));
+  for (const file of ['data.mjs', 'scenario.mjs', 'import-scenario.mjs']) cpSync(join(here, file), join(root, file));
   const rollupOptions = { input: { page: join(root, 'index.html'), worker: join(root, 'worker.js') }, output: { entryFileNames: '[name].js' } };
   await build({ root, configFile: false, logLevel: 'warn', build: { rollupOptions, target: 'es2022' } });
   const server = await preview({ root, configFile: false, logLevel: 'warn', preview: { host: '127.0.0.1', port: 0, strictPort: true } });

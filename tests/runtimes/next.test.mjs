@@ -9,7 +9,7 @@ const env = { ...process.env, SESSION_SECRET: secret, NEXT_TELEMETRY_DISABLED: '
 
 test('Next.js', async (t) => {
   const cwd = scratch('next');
-  for (const file of ['data.mjs', 'scenario.mjs']) cpSync(join(here, file), join(cwd, file));
+  for (const file of ['data.mjs', 'scenario.mjs', 'import-scenario.mjs']) cpSync(join(here, file), join(cwd, file));
   await run(bin('next'), ['build'], { cwd, env });
   const port = await freePort();
   const { origin, output } = await serve(t, bin('next'), ['start', '--port', String(port), '--hostname', '127.0.0.1'], port, { cwd, env });

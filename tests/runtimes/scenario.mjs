@@ -1,13 +1,17 @@
 /**
- * What has to hold in every runtime, as a list of named checks. Plain JavaScript without imports: each runtime brings the package under its
+ * What has to hold in every runtime, as a list of named checks. Plain JavaScript that imports nothing of the package: each runtime brings it under its
  * own name, and the vectors.
  */
+import { importChecks } from './import-scenario.mjs';
 
-/** Runs the checks against the package `api`; `data` is what `data.mjs` has. Gives names, failures, and sessions for Rust to open. */
+/**
+ * Runs the checks against the package: `api` has what `session-edge` and `session-edge/import` export, `data` is what `data.mjs` has. Gives names,
+ * failures, and sessions for Rust to open.
+ */
 export async function report(api, data) {
   const passed = [];
   const failed = [];
-  for (const [name, check] of Object.entries(checks)) {
+  for (const [name, check] of Object.entries({ ...checks, ...importChecks })) {
     try {
       await check(api, data);
       passed.push(name);

@@ -46,7 +46,7 @@ static STATE: Mutex<State> =
 
 #[cfg(all(feature = "module", target_arch = "wasm32"))]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: rlsf::SmallGlobalTlsf = rlsf::SmallGlobalTlsf::new();
 
 #[cfg(all(feature = "module", target_arch = "wasm32"))]
 #[panic_handler]

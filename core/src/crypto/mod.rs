@@ -3,11 +3,11 @@
 //! The primitives are RustCrypto's; this module only composes them: AES-256-CBC with PKCS #7 padding, then HMAC-SHA256 over the
 //! context, the header and the ciphertext, checked in constant time before anything is decrypted.
 
+mod bytes;
 mod keys;
 mod secret;
 
-#[cfg(feature = "interop")]
-pub(crate) use keys::BLOCK_LEN;
+pub(crate) use bytes::SecretBytes;
+pub(crate) use keys::{BLOCK_LEN, Keys, MacContext, TAG_LEN, padded_len};
 pub use keys::{KeyId, KeyRing};
-pub(crate) use keys::{Keys, MacContext, TAG_LEN, padded_len};
 pub use secret::{Passphrase, Secret};

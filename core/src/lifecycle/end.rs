@@ -10,6 +10,9 @@ use crate::{
     token::{Kind, Plaintext},
 };
 
+/// Room for what a reference token holds, unless its subject is long.
+const REFERENCE_LEN: usize = 192;
+
 /// Tokens, epochs, ends.
 impl<T: SessionData> Session<T> {
     /// Ends the session for this request: its data is dropped, nothing will be stored.
@@ -19,6 +22,7 @@ impl<T: SessionData> Session<T> {
         self.facts.subject = None;
         self.facts.authenticated_at = None;
         self.base = None;
+        self.known = None;
         self.unconfirmed = None;
         self.state = State::Destroyed;
     }
@@ -89,9 +93,9 @@ impl<T: SessionData> Session<T> {
     /// # Errors
     /// None in practice: the payload has no data of the application.
     pub fn reference_payload(&self) -> Result<Option<Plaintext>, Error> {
-        let Some(id) = &self.facts.id else { return Ok(None) };
+        let Some(names) = &self.facts.names else { return Ok(None) };
         let no_flash = Messages::default();
-        let meta = self.facts.meta(id, &no_flash, Kind::Reference);
-        Ok(Some(Plaintext::from(&to_json(&meta)?[..])))
+        let meta = self.facts.meta(names, &no_flash, Kind::Reference);
+        Ok(Some(Plaintext::from(&to_json(&meta, REFERENCE_LEN)?[..])))
     }
 }

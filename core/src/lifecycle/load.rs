@@ -12,11 +12,10 @@ use crate::{
     crypto::KeyRing,
     error::{Error, Rejection, Unreadable},
     flash::{Flash, Messages},
-    id::SessionId,
     json::{Object, read_data},
     payload::{Parsed, Payload, Reference},
     record::Version,
-    session::{Base, Facts, OwnedClient, Session, SessionData, State},
+    session::{Base, Facts, Names, OwnedClient, Session, SessionData, State},
     time::{Expiry, Timestamp},
     token::Opened,
 };
@@ -28,7 +27,7 @@ impl<T: SessionData> Session<T> {
     pub fn anonymous(expiry: &Expiry, now: Timestamp, rejection: Option<Rejection>) -> Self {
         let absolute_end = expiry.absolute_end(now);
         let facts = Facts {
-            id: None,
+            names: None,
             created_at: now,
             absolute_end,
             rotation: 0,
@@ -62,6 +61,7 @@ impl<T: SessionData> Session<T> {
             remember: None,
             wanted: false,
             base: None,
+            known: None,
             unconfirmed: None,
             client: None,
         }
@@ -94,7 +94,7 @@ impl<T: SessionData> Session<T> {
         let (payload, (facts, flash)) = Payload::read(opened.into_payload(), |parsed| {
             let id = parsed.sid.take().ok_or(Error::Unreadable(Unreadable::Payload))?;
             let version = Version { counter: parsed.ver, nonce: 0 };
-            Ok((Facts::of(parsed, id, version), core::mem::take(&mut parsed.flash)))
+            Ok((Facts::of(parsed, id.into(), version), core::mem::take(&mut parsed.flash)))
         })?;
         Self::active(facts, flash, payload, expires_at)
     }
@@ -124,7 +124,7 @@ impl<T: SessionData> Session<T> {
             if parsed.rot < reference.rotation || parsed.sub.as_deref() != reference.subject() {
                 return Err(Rejection::Revoked.into());
             }
-            let facts = Facts::of(parsed, reference.id.clone(), version);
+            let facts = Facts::of(parsed, reference.names.clone(), version);
             Ok((facts, core::mem::take(&mut parsed.flash)))
         })?;
         let mut session = Self::active(facts, flash, payload, expires_at)?;
@@ -158,8 +158,8 @@ impl<T: SessionData> Session<T> {
         ring: &KeyRing,
         client: &Client<'_>,
     ) -> Result<(), Rejection> {
-        if let (Some(id), Some(kept)) = (&self.facts.id, &self.facts.binding) {
-            policy.check(ring, id, kept, client)?;
+        if let (Some(names), Some(kept)) = (&self.facts.names, &self.facts.binding) {
+            policy.check(ring, &names.id, kept, client)?;
             if kept.key_id != ring.sealing_key_id() {
                 self.facts.binding = None;
             }
@@ -170,9 +170,9 @@ impl<T: SessionData> Session<T> {
 }
 
 impl Facts {
-    pub(super) fn of(parsed: &mut Parsed<'_>, id: SessionId, version: Version) -> Self {
+    pub(super) fn of(parsed: &mut Parsed<'_>, names: Names, version: Version) -> Self {
         Self {
-            id: Some(id),
+            names: Some(names),
             created_at: parsed.iat,
             absolute_end: parsed.abs,
             rotation: parsed.rot,

@@ -7,14 +7,17 @@ use zeroize::Zeroizing;
 
 use super::{CommitContext, Draft};
 use crate::{
+    binding::ClientBinding,
     error::{Error, Rejection, Unreadable},
     flash::Messages,
     id::SessionId,
-    json::{MOST_NESTED, nesting, parse, read_data, to_json, to_value},
+    json::{
+        is_nested_too_deep, may_be_reordered, may_hold_wide_integer, parse, read_data, to_json, to_value,
+    },
     merge::{MergePolicies, merge},
     payload::{Meta, Parsed, Payload},
     record::Version,
-    session::{Base, Facts, Session, SessionData, State},
+    session::{Base, Facts, Names, Session, SessionData, State},
     time::Timestamp,
     token::Kind,
 };
@@ -39,20 +42,11 @@ impl<T: SessionData> Session<T> {
         }
         let created = self.is_new();
         let data = match (self.replaced, self.data_touched) {
-            (true, _) => Some(to_json(&self.data)?),
+            (true, _) => Some(to_json(&self.data, 0)?),
             (false, true) => self.changed_data()?,
             (false, false) => None,
         };
-        let flash_changed = match &self.base {
-            // The common case, without making the list.
-            _ if self.flash.nothing_pending() => {
-                self.base.as_ref().is_some_and(|base| !base.flash.is_empty())
-            }
-            base => base.as_ref().is_none_or(|base| self.flash.pending() != base.flash),
-        };
-        let bound = context.binding.is_some() && self.facts.binding.is_none() && self.client.is_some();
-        let wanted = self.wanted && created;
-        if !(data.is_some() || flash_changed || self.renew || wanted || (bound && !created)) {
+        if data.is_none() && !self.is_due_without_data(context.binding) {
             return Ok(None);
         }
         if self.rejection() == Some(Rejection::Superseded) {
@@ -61,9 +55,9 @@ impl<T: SessionData> Session<T> {
         }
 
         let mut facts = self.facts.clone();
-        let id = match &facts.id {
-            Some(id) => id.clone(),
-            None => SessionId::generate(context.random)?,
+        let names = match facts.names.take() {
+            Some(names) => names,
+            None => SessionId::generate(context.random)?.into(),
         };
         facts.version = facts.version.next(context.random)?;
         let rotated = self.renew && !created;
@@ -80,11 +74,11 @@ impl<T: SessionData> Session<T> {
         if let Some(duration) = self.remember {
             facts.absolute_end = context.now + duration;
         }
-        if let (true, Some(policy), Some(client)) = (bound, context.binding, &self.client) {
-            facts.binding = Some(policy.fingerprint(context.ring, &id, &client.borrow()));
+        if let (None, Some(policy), Some(client)) = (&facts.binding, context.binding, &self.client) {
+            facts.binding = Some(policy.fingerprint(context.ring, &names.id, &client.borrow()));
         }
         let data = match data {
-            Some(data) if nesting(&data) > MOST_NESTED => {
+            Some(data) if is_nested_too_deep(&data) => {
                 return Err(Error::Serialize(
                     "it is nested more than 127 deep, and could not be read again".into(),
                 ));
@@ -93,9 +87,9 @@ impl<T: SessionData> Session<T> {
             None => self.base_data()?,
         };
         let flash = self.flash.pending();
-        let payload = Payload::compose(&facts.meta(&id, &flash, context.kind), &data)?;
-        let key = id.key();
-        facts.id = Some(id);
+        let payload = Payload::compose(&facts.meta(&names, &flash, context.kind), &data)?;
+        let key = names.key;
+        facts.names = Some(names);
         let idle_end = context.expiry.expires_at(context.now, facts.absolute_end);
         let expires_at = if self.remember.is_some() {
             facts.absolute_end
@@ -120,6 +114,28 @@ impl<T: SessionData> Session<T> {
         }))
     }
 
+    /// Whether a draft would be `None`, by what can be told at a glance: most requests only read. A session whose data was touched needs the
+    /// draft to tell.
+    #[must_use]
+    pub fn is_unchanged(&self, binding: Option<&ClientBinding>) -> bool {
+        self.state != State::Destroyed
+            && !self.data_touched
+            && self.unconfirmed.is_none()
+            && !self.is_due_without_data(binding)
+    }
+
+    /// Whether there is something to write even if the data is what it was.
+    fn is_due_without_data(&self, binding: Option<&ClientBinding>) -> bool {
+        let flash_changed = match &self.base {
+            // The common case, without making the list.
+            base if self.flash.nothing_pending() => base.as_ref().is_some_and(|base| !base.flash.is_empty()),
+            base => base.as_ref().is_none_or(|base| self.flash.pending() != base.flash),
+        };
+        let created = self.is_new();
+        let binds = binding.is_some() && self.facts.binding.is_none() && self.client.is_some();
+        flash_changed || self.renew || (self.wanted && created) || (binds && !created)
+    }
+
     /// Whether the next draft may have changed data: [`Session::data_mut`] was called. A draft tells for sure, and costs more.
     #[must_use]
     pub const fn is_data_touched(&self) -> bool {
@@ -137,6 +153,7 @@ impl<T: SessionData> Session<T> {
         self.state = State::Active;
         self.expires_at = draft.expires_at;
         self.base = Some(Base { payload: draft.payload, flash: draft.flash });
+        self.known = None;
         self.unconfirmed = None;
         self.wanted = false;
         if self.changes == draft.changes {
@@ -160,6 +177,13 @@ impl<T: SessionData> Session<T> {
     pub fn keep_unconfirmed(&mut self, draft: Draft) {
         if self.state != State::Destroyed {
             self.unconfirmed = Some(draft.into());
+        }
+    }
+
+    /// Notes that the draft that was kept by [`Session::keep_unconfirmed`] was written: as [`Session::accept`] of it.
+    pub fn accept_unconfirmed(&mut self) {
+        if let Some(draft) = self.unconfirmed.take() {
+            self.accept(*draft);
         }
     }
 
@@ -219,7 +243,7 @@ impl<T: SessionData> Session<T> {
         theirs: &[u8],
     ) -> Result<Option<Self>, Error> {
         let policies = T::merge_policies();
-        let (Some(base), Some(id)) = (&self.base, &self.facts.id) else { return Ok(None) };
+        let (Some(base), Some(names)) = (&self.base, &self.facts.names) else { return Ok(None) };
         if !policies.has_survivors() || !self.data_touched || self.replaced {
             return Ok(None);
         }
@@ -231,7 +255,7 @@ impl<T: SessionData> Session<T> {
         };
         let (payload, found) = Payload::read(Zeroizing::new(theirs.to_vec()), |parsed| {
             Ok(same_record(parsed)
-                .then(|| (core::mem::take(&mut parsed.flash), Facts::of(parsed, id.clone(), version))))
+                .then(|| (core::mem::take(&mut parsed.flash), Facts::of(parsed, names.clone(), version))))
         })?;
         let Some((flash, facts)) = found else { return Ok(None) };
         let base = self.base_value()?;
@@ -278,6 +302,7 @@ impl<T: SessionData> Session<T> {
         self.facts.version = version;
         self.expires_at = self.expires_at.max(expires_at);
         self.base = Some(Base { payload, flash });
+        self.known = None;
         self.unconfirmed = None;
     }
 
@@ -295,30 +320,35 @@ impl<T: SessionData> Session<T> {
         })
     }
 
-    /// The data as JSON if it differs from what was loaded: compared as bytes first, then as trees (a map may have been written in
-    /// another order).
+    /// The data as JSON if it differs from what was loaded: compared as bytes first, then, where bytes don't tell, as trees.
     fn changed_data(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let mine = to_json(&self.data)?;
         let before = self.base_data()?;
+        let mine = to_json(&self.data, before.len() + 64)?;
         if **mine == *before {
             return Ok(None);
         }
-        // Fields that this program doesn't know: what it would have written of what it read lacks them.
-        let known = to_json(&read_data::<T>(&before)?)?;
-        if **known == *before && mine.len() != before.len() {
+        let known = match &self.known {
+            Some(known) => Text::Loaded(known),
+            None => Text::Written(to_json(&read_data::<T>(&before)?, before.len())?),
+        };
+        // The common case, without making trees: there are no fields that this program doesn't know (what it would have written of what it
+        // read would lack them), and no map was merely written in another order.
+        let bytes_tell =
+            mine.len() != before.len() || !(may_be_reordered(&mine, &before) || may_hold_wide_integer(&mine));
+        if bytes_tell && *known == *before {
             return Ok(Some(mine));
         }
         // From the data, not from its text: a tree refuses an integer beyond 64 bits, which reading would round.
         let (before, mine) = (parse(&before)?, to_value(&self.data)?);
         let merged = merge(&parse(&known)?, &mine, before.clone());
-        if merged == before { Ok(None) } else { to_json(&merged).map(Some) }
+        if merged == before { Ok(None) } else { to_json(&merged, 0).map(Some) }
     }
 
     /// The data as it was loaded; that of a new session is the type's default.
     fn base_data(&self) -> Result<Text<'_>, Error> {
         match &self.base {
             Some(base) => Ok(Text::Loaded(base.payload.data())),
-            None => to_json(&T::default()).map(Text::Written),
+            None => to_json(&T::default(), 0).map(Text::Written),
         }
     }
 
@@ -359,12 +389,12 @@ impl core::ops::Deref for Text<'_> {
 }
 
 impl Facts {
-    pub(super) fn meta<'a>(&'a self, id: &'a SessionId, flash: &'a Messages, kind: Kind) -> Meta<'a> {
+    pub(super) fn meta<'a>(&'a self, names: &'a Names, flash: &'a Messages, kind: Kind) -> Meta<'a> {
         let record = kind == Kind::Record;
         let held = kind != Kind::Reference;
         Meta {
-            sid: (!record).then_some(id),
-            key: record.then(|| id.key()),
+            sid: (!record).then_some(&names.id),
+            key: record.then_some(names.key),
             rot: self.rotation,
             iat: self.created_at,
             abs: self.absolute_end,

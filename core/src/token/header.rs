@@ -88,12 +88,11 @@ impl Header {
         Self::of(&encoding::decode(token).ok_or(Rejection::Malformed)?)
     }
 
-    /// The first checks, on the six bytes that eight characters hold: all that most foreign values get, without allocation.
-    pub(super) fn peek(token: &[u8]) -> Result<(Kind, KeyId), Rejection> {
-        let [version, flags, key_id @ ..] =
+    /// The kind of a token, of which only the first eight characters are looked at.
+    pub(super) fn peek(token: &[u8]) -> Result<Kind, Rejection> {
+        let [version, flags, ..] =
             token.get(..8).and_then(encoding::decode_array::<6>).ok_or(Rejection::Malformed)?;
-        let kind = check(version, flags)?;
-        Ok((kind, KeyId::from_bytes(key_id)))
+        check(version, flags)
     }
 
     /// Of the decoded bytes.
@@ -148,6 +147,12 @@ impl Header {
     pub const fn ciphertext_len(&self) -> usize {
         self.ciphertext_len
     }
+}
+
+/// How a token begins: version, flags and key id in eight characters.
+pub(super) fn head(flags: u8, key_id: KeyId) -> [u8; 8] {
+    let [a, b, c, d] = *key_id.as_bytes();
+    encoding::encode_array([VERSION, flags, a, b, c, d])
 }
 
 fn check(version: u8, flags: u8) -> Result<Kind, Rejection> {

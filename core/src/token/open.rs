@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     compress,
-    crypto::{KeyId, KeyRing, Keys, MacContext, TAG_LEN},
+    crypto::{BLOCK_LEN, KeyId, KeyRing, Keys, MacContext, SecretBytes, TAG_LEN},
     encoding,
     error::Rejection,
     time::Timestamp,
@@ -29,7 +29,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Opened {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: SecretBytes,
     start: usize,
     expires_at: Timestamp,
     key_id: KeyId,
@@ -57,7 +57,7 @@ impl Opened {
     /// The payload as a vector of its own, which is wiped when dropped.
     pub(crate) fn into_payload(mut self) -> Zeroizing<Vec<u8>> {
         self.buffer.drain(..self.start);
-        self.buffer
+        self.buffer.into()
     }
 }
 
@@ -71,18 +71,22 @@ impl TokenCodec {
         if token.len() > MAX_TOKEN_LEN {
             return Err(Rejection::Malformed);
         }
-        let (kind, key_id) = Header::peek(token)?;
-        if kind != self.kind {
-            return Err(Rejection::WrongCookie);
-        }
-        let (keys, mac) = self
-            .ring
-            .iter()
-            .zip(&self.macs)
-            .find(|(keys, _)| keys.id == key_id)
-            .ok_or(Rejection::UnknownKey)?;
+        let recognised = self.ring.iter().zip(&self.prepared).find(|(_, key)| {
+            // All that most foreign values get: nothing is decoded, nothing allocated.
+            token.first_chunk().is_some_and(|head| key.heads.contains(head))
+        });
+        let (keys, prepared) = recognised.ok_or_else(|| self.unrecognised(token))?;
         let bytes = encoding::decode(token).ok_or(Rejection::Malformed)?;
-        open(bytes, keys, mac, now)
+        open(bytes, keys, &prepared.mac, now)
+    }
+
+    /// Why a token that begins as none of ours is none of ours.
+    fn unrecognised(&self, token: &[u8]) -> Rejection {
+        match Header::peek(token) {
+            Err(rejection) => rejection,
+            Ok(kind) if kind != self.kind => Rejection::WrongCookie,
+            Ok(_) => Rejection::UnknownKey,
+        }
     }
 }
 
@@ -98,7 +102,7 @@ pub(crate) fn open_record(ring: &KeyRing, context: &[u8], bytes: Vec<u8>) -> Res
 
 /// Checks, decrypts in place and inflates. Version, flags, kind and key id were checked before.
 fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result<Opened, Rejection> {
-    let mut buffer = Zeroizing::new(bytes);
+    let mut buffer = SecretBytes::new(bytes);
     let header = Header::of(&buffer)?;
     let (message, tag) = buffer.split_last_chunk::<TAG_LEN>().ok_or(Rejection::Malformed)?;
     if !mac.verify(message, tag) {
@@ -108,7 +112,7 @@ fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result
         return Err(Rejection::Expired);
     }
     let end = buffer.len() - TAG_LEN;
-    let mut iv = [0; 16];
+    let mut iv = [0; BLOCK_LEN];
     iv.copy_from_slice(&buffer[IV_START..HEADER_LEN]);
     // What passed the tag was padded by us; a failure here is a bug or a broken key, and says no more than "forged".
     let length = keys.decrypt(&iv, &mut buffer[HEADER_LEN..end]).ok_or(Rejection::Forged)?;
@@ -118,5 +122,5 @@ fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result
         return Ok(opened);
     }
     let inflated = compress::inflate(opened.payload()).ok_or(Rejection::Malformed)?;
-    Ok(Opened { buffer: Zeroizing::new(inflated), start: 0, ..opened })
+    Ok(Opened { buffer: inflated, start: 0, ..opened })
 }

@@ -2,15 +2,13 @@
 
 use alloc::{string::String, vec::Vec};
 
-use zeroize::Zeroizing;
-
 use super::{
     DOMAIN, Kind, TokenCodec,
     header::{FLAG_DEFLATED, HEADER_LEN, IV_START, VERSION},
 };
 use crate::{
     compress,
-    crypto::{KeyRing, Keys, MacContext, TAG_LEN, padded_len},
+    crypto::{BLOCK_LEN, KeyRing, Keys, MacContext, SecretBytes, TAG_LEN, padded_len},
     encoding,
     random::{Random, RandomError},
     time::Timestamp,
@@ -25,25 +23,25 @@ use crate::{
 ///
 /// assert_eq!(Plaintext::from(b"payload").as_bytes(), b"payload");
 /// ```
-pub struct Plaintext(Zeroizing<Vec<u8>>);
+pub struct Plaintext(SecretBytes);
 
 impl Plaintext {
     /// Room for `capacity` bytes of payload: more are allowed, at the price of moving what is there.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        let mut buffer = Vec::with_capacity(HEADER_LEN + padded_len(capacity) + TAG_LEN);
+        let mut buffer = Vec::with_capacity(sealed_len(capacity));
         buffer.resize(HEADER_LEN, 0);
-        Self(Zeroizing::new(buffer))
+        Self(SecretBytes::new(buffer))
     }
 
     /// Appends bytes.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
-        if needed > self.0.capacity() {
+        let payload = self.as_bytes().len() + bytes.len();
+        if sealed_len(payload) > self.0.capacity() {
             // A vector that grows leaves its old bytes behind, unwiped: move by hand.
-            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two() + TAG_LEN + 16));
-            larger.extend_from_slice(&self.0);
-            self.0 = larger;
+            let mut larger = Self::with_capacity(payload.next_power_of_two());
+            larger.0.extend_from_slice(self.as_bytes());
+            *self = larger;
         }
         self.0.extend_from_slice(bytes);
     }
@@ -53,6 +51,11 @@ impl Plaintext {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0[HEADER_LEN..]
     }
+}
+
+/// Bytes that a payload has when it is sealed. A [`Plaintext`] has room for them from the start, so that sealing never moves it.
+const fn sealed_len(payload: usize) -> usize {
+    HEADER_LEN + padded_len(payload) + TAG_LEN
 }
 
 impl<B: AsRef<[u8]> + ?Sized> From<&B> for Plaintext {
@@ -70,6 +73,7 @@ impl TokenCodec {
     ///
     /// # Errors
     /// [`RandomError`] if there is no random IV; nothing was sealed.
+    #[inline] // So that a caller which never compresses is linked without the compressor.
     pub fn seal(
         &self,
         plaintext: Plaintext,
@@ -77,14 +81,13 @@ impl TokenCodec {
         deflate: bool,
         random: &dyn Random,
     ) -> Result<String, RandomError> {
-        // Here and not deeper, so that a program which never compresses is linked without the compressor.
         let packed = if deflate { compress::deflate(plaintext.as_bytes()) } else { None };
         let (plaintext, deflated) = match packed {
-            Some(packed) => (Plaintext::from(&packed), FLAG_DEFLATED),
+            Some(packed) => (Plaintext::from(&*packed), FLAG_DEFLATED),
             None => (plaintext, 0),
         };
         let flags = self.kind.flags() | deflated;
-        let envelope = Envelope { keys: self.ring.sealing(), mac: &self.macs[0], flags, expires_at };
+        let envelope = Envelope { keys: self.ring.sealing(), mac: &self.prepared[0].mac, flags, expires_at };
         Ok(encoding::encode(&envelope.seal(plaintext, random)?))
     }
 }
@@ -100,9 +103,7 @@ pub(crate) fn seal_record(
     let mac = keys.mac_context(DOMAIN, context);
     // A store knows when its records expire.
     let (flags, expires_at) = (Kind::Record.flags(), Timestamp::MAX);
-    Envelope { keys, mac: &mac, flags, expires_at }
-        .seal(plaintext, random)
-        .map(|mut sealed| core::mem::take(&mut *sealed))
+    Envelope { keys, mac: &mac, flags, expires_at }.seal(plaintext, random)
 }
 
 struct Envelope<'a> {
@@ -113,23 +114,21 @@ struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    fn seal(&self, plaintext: Plaintext, random: &dyn Random) -> Result<Zeroizing<Vec<u8>>, RandomError> {
+    fn seal(&self, plaintext: Plaintext, random: &dyn Random) -> Result<Vec<u8>, RandomError> {
         let Plaintext(mut buffer) = plaintext;
-        let length = buffer.len() - HEADER_LEN;
-        let end = HEADER_LEN + padded_len(length);
-        let missing = end + TAG_LEN - buffer.len();
-        buffer.reserve_exact(missing);
-        buffer.resize(end, 0);
+        let mut iv = [0; BLOCK_LEN];
+        random.fill_iv(&mut iv)?;
         buffer[0] = VERSION;
         buffer[1] = self.flags;
         buffer[2..6].copy_from_slice(self.keys.id.as_bytes());
         buffer[6..IV_START].copy_from_slice(&self.expires_at.as_millis().to_be_bytes());
-        let mut iv = [0; 16];
-        random.fill(&mut iv)?;
         buffer[IV_START..HEADER_LEN].copy_from_slice(&iv);
-        self.keys.encrypt(&iv, &mut buffer[HEADER_LEN..], length);
-        let tag = self.mac.tag(&buffer);
+        // PKCS #7: as many bytes as are missing, at least one, each of that number.
+        let end = HEADER_LEN + padded_len(buffer.len() - HEADER_LEN);
+        let missing = end - buffer.len();
+        buffer.resize(end, missing as u8);
+        let tag = self.keys.encrypt_and_tag(self.mac, &iv, &mut buffer, HEADER_LEN);
         buffer.extend_from_slice(&tag);
-        Ok(buffer)
+        Ok(buffer.into_public())
     }
 }

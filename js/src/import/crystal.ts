@@ -6,16 +6,27 @@ import type { Foreign, Refusal, Source } from './source.js';
 
 /** What the Crystal library was configured with. */
 export interface CrystalOptions {
-  /** Its `secret`. */
+  /**
+   * Its `secret`.
+   * @example env.CRYSTAL_SECRET
+   */
   secret: string;
-  /** Where `use_kdf` was on. Cloudflare Workers derive with at most 100,000 iterations, the default there. @default none */
+  /**
+   * Where `use_kdf` was on. Cloudflare Workers derive with at most 100,000 iterations, the default there.
+   * @default none
+   * @example {} // with its defaults
+   */
   kdf?: {
     /** `kdf_iterations` @default 100_000 */
     iterations?: number;
     /** `kdf_salt` @default 'session_kdf_salt' */
     salt?: string;
   };
-  /** Accepts signatures by HMAC-SHA1 (`digest_fallback`, `digest_algorithm = :sha1`), before that time. @default none */
+  /**
+   * Accepts signatures by HMAC-SHA1 (`digest_fallback`, `digest_algorithm = :sha1`), before that time.
+   * @default none
+   * @example new Date('2027-01-31')
+   */
   allowSha1Until?: Date;
 }
 
@@ -59,7 +70,8 @@ export async function openCrystal(value: string, options: CrystalOptions & { now
   return open(new Keys(options), value, options.now ?? Date.now());
 }
 
-async function open(keys: Keys, value: string, now: number): Promise<Bytes | Refusal> {
+/** @internal */
+export async function open(keys: Keys, value: string, now: number): Promise<Bytes | Refusal> {
   const [data, signature] = parts(value) ?? [];
   if (data === undefined || signature === undefined || data === '') return 'malformed';
   const digest = DIGESTS[signature.length];
@@ -87,20 +99,22 @@ function parts(value: string): [string, string] | null {
   return null;
 }
 
-/** Read as there: `null` is as good as absent, the library's own three fields are not the application's. */
-function read(json: Bytes, now: number): Foreign | Refusal {
+/** Read as there: `null` is as good as absent, the library's own three fields are not the application's. @internal */
+export function read(json: Bytes, now: number, expectedId?: string): Foreign | Refusal {
   const session = parseJson(toText(json) ?? '');
   if (!isFields(session)) return 'data';
   const { session_id: id, created_at: _, expires_at: end, ...fields } = session;
   if (typeof id !== 'string' || id === '' || typeof end !== 'string' || !TIME.test(end)) return 'data';
+  // A value that lies under another session's name was put there.
+  if (expectedId !== undefined && id !== expectedId) return 'forged';
   const expiresAt = Date.parse(end.replace(/([+-]\d\d)(\d\d)$/, '$1:$2'));
   if (Number.isNaN(expiresAt)) return 'data';
   if (now > expiresAt) return 'expired';
   return { fields: Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)), expiresAt };
 }
 
-/** Keys, made when the first value is opened and kept. */
-class Keys {
+/** Keys, made when the first value is opened and kept. @internal */
+export class Keys {
   readonly #options: CrystalOptions;
   readonly #macs = new Map<string, Promise<CryptoKey>>();
   #encryption: Promise<CryptoKey> | undefined;

@@ -6,25 +6,47 @@ import type { Refusal, Source } from './source.js';
 
 /** What to import, and until when. */
 export interface ImportOptions<T extends object> {
-  /** Whose sessions: `ironSession(…)`, `crystalCookies(…)`, or several. */
+  /**
+   * Whose sessions: `ironSession(…)`, `crystalCookies(…)`, or several.
+   * @example ironSession({ cookieName: 'my-app', password: env.IRON_PASSWORD })
+   */
   from: Source | readonly Source[];
   /**
    * Until when. At that time and later nothing of the other library is looked at. A copied cookie of it can be imported again and again until then
    * (or its own end): a few weeks are enough for a site whose users come back.
+   * @example new Date('2027-01-31')
    */
   until: Date;
   /**
-   * Who is signed in, by what the data says: becomes `session.subject`. The import counts as the time of the sign-in (`session.authenticatedAt`).
+   * Who is signed in, by what the data says: becomes `session.subject`. Nothing was proved here: `session.authenticatedAt` is `null` until that user
+   * signs in anew, so pages that demand a recent proof ask for one. As in Rust.
    * @default nobody is
+   * @example (data) => data.userId
    */
   subject?: (data: T) => string | number | null | undefined;
-  /** What becomes of the other library's fields. @default they are put over the initial data */
+  /**
+   * What becomes of the other library's fields.
+   * @default they are put over the initial data
+   * @example ({ theme }) => ({ theme: theme === 'dark' ? 'dark' : 'light' })
+   */
   data?: (fields: Record<string, unknown>) => T;
-  /** Is told why a session was not imported, for logs and metrics. */
+  /**
+   * Is told why a session was not imported, for logs and metrics.
+   * @default nobody is told
+   * @example (reason) => console.warn(`not imported: ${reason}`)
+   */
   onRefused?: (reason: Refusal) => void;
-  /** How the old cookies were set, so that they can be removed. @default path '/', no domain, secure */
+  /**
+   * How the old cookies were set, so that they can be removed.
+   * @default { path: '/', secure: true }
+   * @example { domain: 'example.com' }
+   */
   cookie?: { path?: string; domain?: string; secure?: boolean };
-  /** The clock, in milliseconds, for tests. @default Date.now */
+  /**
+   * The clock, in milliseconds, for tests.
+   * @default Date.now
+   * @example () => 1_800_000_000_000
+   */
   now?: () => number;
 }
 
@@ -67,6 +89,7 @@ export function importing<T extends object>(sessions: Sessions<T>, options: Impo
   if (Number.isNaN(end)) throw new ConfigError('the option `until` is the date at which importing ends');
   const now = options.now ?? Date.now;
   const stale = new WeakMap<Session<T>, readonly string[]>();
+  const forgets = new WeakMap<Session<T>, () => Promise<unknown>>();
 
   async function load(source: CookieSource, client?: Client): Promise<Session<T>> {
     const cookies = parse(header(source, 'cookie'));
@@ -88,11 +111,18 @@ export function importing<T extends object>(sessions: Sessions<T>, options: Impo
       }
       own.data = options.data?.(found.fields) ?? ({ ...own.data, ...found.fields } as T);
       const subject = options.subject?.(own.data) ?? null;
-      if (subject !== null && subject !== '') own.authenticate(String(subject));
+      if (subject !== null && subject !== '') own.adopt(String(subject));
       stale.set(own, old);
+      if (found.forget !== undefined) forgets.set(own, found.forget);
       return own;
     }
     return own;
+  }
+
+  /** Once the client is to get its own cookie: what can't be sealed stays where it was. That it can't be deleted there is no reason not to answer. */
+  async function forget(session: Session<T>): Promise<void> {
+    await forgets.get(session)?.().catch(() => undefined);
+    forgets.delete(session);
   }
 
   const removals = (session: Session<T>): string[] => {
@@ -103,6 +133,7 @@ export function importing<T extends object>(sessions: Sessions<T>, options: Impo
 
   async function commit(session: Session<T>, response: Response): Promise<Response> {
     const committed = await sessions.commit(session, response);
+    await forget(session);
     const lines = removals(session);
     if (lines.length === 0 || committed.status === 0) return committed;
     const copy = new Response(committed.body, committed);
@@ -113,6 +144,7 @@ export function importing<T extends object>(sessions: Sessions<T>, options: Impo
 
   async function setCookies(session: Session<T>): Promise<string[]> {
     const line = await sessions.setCookie(session);
+    await forget(session);
     return [...(line === null ? [] : [line]), ...removals(session)];
   }
 

@@ -15,6 +15,7 @@
  * return moving.commit(session, new Response('hello'));
  */
 export { type CrystalOptions, crystalCookies, openCrystal } from './crystal.js';
+export { type OldRecords, crystalRecords } from './crystal-records.js';
 export { type ImportOptions, type Importing, importing } from './importing.js';
 export { type IronOptions, ironSession, openIron, sealIron } from './iron.js';
 export type { Foreign, Refusal, Source } from './source.js';

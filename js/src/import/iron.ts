@@ -5,7 +5,10 @@ import type { Foreign, Refusal, Source } from './source.js';
 
 /** What iron-session was configured with. */
 export interface IronOptions {
-  /** Its `password`: one, or several by their ids, of which the greatest seals. */
+  /**
+   * Its `password`: one, or several by their ids, of which the greatest seals.
+   * @example { 1: env.OLD_PASSWORD, 2: env.PASSWORD }
+   */
   password: string | Readonly<Record<string, string>>;
 }
 

@@ -21,6 +21,8 @@ export interface Foreign {
   fields: Record<string, unknown>;
   /** When it ends there, in milliseconds; `null` if it says nothing of an end. */
   expiresAt: number | null;
+  /** Deletes it there: it has been imported. */
+  forget?: () => Promise<unknown>;
 }
 
 /** The sessions of another library. Made by `ironSession` and `crystalCookies`. */

@@ -5,6 +5,8 @@
 //! ```
 
 mod api;
+#[cfg(feature = "crystal")]
+mod crystal;
 mod pages;
 mod state;
 mod view;
@@ -38,6 +40,7 @@ JSON routes, for curl (keep the cookie with `-b jar -c jar`):
 Environment:
   SESSION_SECRET              a secret of `session keygen`, or a passphrase; one is made if it is absent
   SESSION_PREVIOUS_SECRETS    secrets that open older cookies, separated by commas
+  CRYSTAL_SESSION_SECRET      the secret of a Crystal site (built with `--features redis,crystal`), see --crystal-until
 
 For example:
   curl -c jar -H 'content-type: application/json' -d '{\"username\":\"ada\"}' http://127.0.0.1:8080/api/login
@@ -57,6 +60,9 @@ struct Options {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     addr: SocketAddr,
+    #[cfg(feature = "crystal")]
+    #[command(flatten)]
+    crystal: crystal::CrystalSite,
 }
 
 #[tokio::main]
@@ -72,6 +78,8 @@ async fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let app = App::new(options.store, &options.redis_url, config()?).await?;
+    #[cfg(feature = "crystal")]
+    let app = app.import(&options.crystal, &options.redis_url).await?;
     let listener = tokio::net::TcpListener::bind(options.addr)
         .await
         .map_err(|error| format!("can't listen on {}: {error}; choose another with --addr", options.addr))?;

@@ -24,6 +24,10 @@ pub(crate) struct UserSession {
     pub(crate) values: BTreeMap<String, String>,
     /// The browser that signed in, for the list of sessions.
     pub(crate) browser: String,
+    /// What a Crystal site says of its users; read with an import, never kept.
+    #[cfg(feature = "crystal")]
+    #[serde(skip_serializing)]
+    pub(crate) authenticated: Option<bool>,
 }
 
 impl SessionData for UserSession {}

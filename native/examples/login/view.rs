@@ -14,7 +14,7 @@ type Session = SessionHandle<UserSession>;
 fn page(session: &Session, path: &str, title: &str, content: &Markup) -> Markup {
     let messages: Vec<(String, String)> =
         session.flash(|flash| flash.iter().map(|(kind, text)| (kind.to_owned(), text.to_owned())).collect());
-    let username = session.read(|session| session.data().username.clone());
+    let username = session.subject();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -77,7 +77,7 @@ fn human(duration: Duration) -> String {
 }
 
 pub(crate) fn home(app: &App, session: &Session) -> Markup {
-    let username = session.read(|session| session.data().username.clone());
+    let username = session.subject();
     page(
         session,
         "/",

@@ -90,7 +90,7 @@ pin_project! {
     }
 }
 
-/// Only a request that looked at its session pays for the box.
+/// Only a request that changed its session pays for the box.
 type Commit = Pin<Box<dyn Future<Output = Ending> + Send>>;
 
 /// What came of the request: an error is a response that isn't made yet.
@@ -122,6 +122,9 @@ where
                     let Some(arrival) = touched else {
                         return Poll::Ready(handled.map(ServiceResponse::map_into_left_body));
                     };
+                    if let Some(ending) = arrival.settled() {
+                        return Poll::Ready(finish(ending, handled));
+                    }
                     let commit = Box::pin(arrival.finish());
                     state.set(State::Committing { commit, handled: Some(handled) });
                 }

@@ -87,7 +87,7 @@ pin_project! {
     }
 }
 
-/// Only a request that looked at its session pays for the box.
+/// Only a request that changed its session pays for the box.
 type Commit = Pin<Box<dyn Future<Output = Ending> + Send>>;
 
 pin_project! {
@@ -115,17 +115,25 @@ where
                     let response = ready!(future.poll(context))?.map(Body::new);
                     let touched = arrival.take().filter(Arrival::is_touched);
                     let Some(arrival) = touched else { return Poll::Ready(Ok(response)) };
+                    if let Some(ending) = arrival.settled() {
+                        return Poll::Ready(Ok(finish(ending, response)));
+                    }
                     let commit = Box::pin(arrival.finish());
                     state.set(State::Committing { commit, response: Some(response) });
                 }
                 Projected::Committing { commit, response: handled } => {
                     let ending = ready!(commit.as_mut().poll(context));
                     let handled = handled.take().expect("polled after it was ready");
-                    let mut sent = ending.failure().map_or(handled, response);
-                    ending.write(sent.headers_mut());
-                    return Poll::Ready(Ok(sent));
+                    return Poll::Ready(Ok(finish(ending, handled)));
                 }
             }
         }
     }
+}
+
+/// Puts the outcome of the commit into the response.
+fn finish(ending: Ending, handled: Response<Body>) -> Response<Body> {
+    let mut sent = ending.failure().map_or(handled, response);
+    ending.write(sent.headers_mut());
+    sent
 }

@@ -135,6 +135,7 @@ impl Sealed for CookieHeld {
         &self,
         shared: &Shared<T>,
         opened: Opened,
+        now: Timestamp,
         _: Freshness,
     ) -> Result<Session<T>, Refusal> {
         let session = Session::from_cookie(opened).map_err(Error::from)?;
@@ -142,7 +143,7 @@ impl Sealed for CookieHeld {
         self.check(&session).map_err(|reason| {
             let rejection = match (reason, key.and_then(|key| lock(&self.ended).get(&key).copied())) {
                 (Rejection::Superseded, Some(Ended::Before(_, at))) => {
-                    Rejection::of_old_token(at, shared.now(), shared.config.rotation_grace)
+                    Rejection::of_old_token(at, now, shared.config.rotation_grace)
                 }
                 _ => reason,
             };
@@ -165,7 +166,7 @@ impl Sealed for CookieHeld {
                 session.set_epoch(self.epoch(&subject));
             }
             let started = session.is_new();
-            let Some(draft) = session.draft(&shared.commit_context(Kind::CookieHeld))? else {
+            let Some(draft) = session.draft(&shared.commit_context(Kind::CookieHeld, started))? else {
                 return Ok(Written::Nothing);
             };
             // The session may have ended while this request ran; then nothing brings it back.

@@ -46,6 +46,7 @@ mod sealed {
             &self,
             shared: &Shared<T>,
             opened: Opened,
+            now: Timestamp,
             freshness: Freshness,
         ) -> impl Future<Output = Result<Session<T>, Refusal>> + Send;
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, RecordCodec, Reference, Rejection, Session,
-    SessionData, SubjectTag, Timestamp, Unreadable, lifecycle::Draft,
+    SessionData, SubjectTag, Timestamp, Unreadable, Version, lifecycle::Draft,
 };
 
 use super::{Cell, Change, Refusal, Sealed, Theirs, Written};
@@ -40,17 +40,38 @@ impl<S: Store> Stored<S> {
         if actual > limit {
             return Err(CoreError::RecordTooLarge { actual, limit }.into());
         }
-        let payload = self.codec.encode(key, draft.payload(), shared.random())?;
+        let payload = self.codec.encode(key, draft.payload(), shared.nonces())?;
         Ok(Record::new(draft.version(), draft.expires_at(), payload).of_subject(draft.subject()))
+    }
+
+    /// What is to be sent to the store, if anything has to be written.
+    fn begin_try<T: SessionData>(
+        &self,
+        shared: &Shared<T>,
+        session: &mut Session<T>,
+    ) -> Result<Option<Try>, Error> {
+        let context = shared.commit_context(Kind::Record, session.is_new());
+        let Some(draft) = session.draft(&context)? else { return Ok(None) };
+        let (key, expected) = (draft.key(), session.version());
+        let record = self.record(shared, &key, &draft)?;
+        let (started, rotated) = (draft.is_new(), draft.is_rotated());
+        // The request may be cancelled while the store works.
+        let aside = if session.has_unconfirmed() {
+            Some(Box::new(draft))
+        } else {
+            session.keep_unconfirmed(draft);
+            None
+        };
+        Ok(Some(Try { key, record, expected, started, rotated, aside }))
     }
 
     async fn load_referenced<T: SessionData>(
         &self,
         shared: &Shared<T>,
         reference: &Reference,
+        now: Timestamp,
         freshness: Freshness,
     ) -> Result<Session<T>, Error> {
-        let now = shared.now();
         let key = reference.key();
         let subject = reference.subject().map(SubjectTag::new);
         let lookup = Lookup { subject, freshness, ..Lookup::default() };
@@ -67,12 +88,31 @@ impl<S: Store> Stored<S> {
             payload,
             now,
             shared.config.rotation_grace,
-        )?;
+        );
+        let session = match session {
+            // The token is ahead of the record: a cache may not have heard yet of the sign-in that it is from.
+            Err(CoreError::Rejected(Rejection::Revoked)) if freshness != Freshness::Linearizable => {
+                return Box::pin(self.load_referenced(shared, reference, Freshness::Linearizable)).await;
+            }
+            session => session?,
+        };
         if session.epoch().unwrap_or(0) < found.epoch {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
         }
         Ok(session)
     }
+}
+
+/// One try to save.
+struct Try {
+    key: Key,
+    record: Record,
+    expected: Version,
+    started: bool,
+    rotated: bool,
+    /// The draft, if an earlier try of which nothing is known yet has to stay the one that the store is asked about. Otherwise the session
+    /// keeps it.
+    aside: Option<Box<Draft>>,
 }
 
 impl<S: Store> Sealed for Stored<S> {
@@ -83,10 +123,13 @@ impl<S: Store> Sealed for Stored<S> {
         &self,
         shared: &Shared<T>,
         opened: Opened,
+        now: Timestamp,
         freshness: Freshness,
     ) -> Result<Session<T>, Refusal> {
         let reference = Reference::from_token(opened).map_err(Error::from)?;
-        self.load_referenced(shared, &reference, freshness).await.map_err(Refusal::of(Some(reference.key())))
+        self.load_referenced(shared, &reference, now, freshness)
+            .await
+            .map_err(Refusal::of(Some(reference.key())))
     }
 
     /// A round trip of its own, once in a tenth of the idle timeout: a token that is refused must not keep a session alive.
@@ -107,19 +150,11 @@ impl<S: Store> Sealed for Stored<S> {
             let epoch = self.store.epoch(&subject).await?;
             session.with(|session| session.set_epoch(epoch));
         }
-        let (draft, expected) =
-            session.with(|session| (session.draft(&shared.commit_context(Kind::Record)), session.version()));
-        let Some(draft) = draft? else { return Ok(Written::Nothing) };
-        let key = draft.key();
-        let record = self.record(shared, &key, &draft)?;
-
-        let (started, rotated) = (draft.is_new(), draft.is_rotated());
-        // The request may be cancelled while the store works. An earlier try of which nothing is known yet stays the one to be asked about.
-        session.with(|session| {
-            if !session.has_unconfirmed() {
-                session.keep_unconfirmed(draft.clone());
-            }
-        });
+        let Some(Try { key, record, expected, started, rotated, aside }) =
+            session.with(|session| self.begin_try(shared, session))?
+        else {
+            return Ok(Written::Nothing);
+        };
         let saved = if started {
             match self.store.create(&key, &record).await {
                 Ok(true) => Ok(Saved::Stored),
@@ -132,11 +167,16 @@ impl<S: Store> Sealed for Stored<S> {
         };
         match saved {
             Err(error) => {
-                session.with(|session| session.keep_unconfirmed(draft));
+                if let Some(draft) = aside {
+                    session.with(|session| session.keep_unconfirmed(*draft));
+                }
                 Err(error.into())
             }
             Ok(Saved::Stored) => {
-                session.with(|session| session.accept(draft));
+                session.with(|session| match aside {
+                    Some(draft) => session.accept(*draft),
+                    None => session.accept_unconfirmed(),
+                });
                 Ok(Written::Saved(Change { started, rotated, cookie: None }))
             }
             Ok(Saved::Conflict(theirs)) => {

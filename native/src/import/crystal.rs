@@ -78,7 +78,7 @@ pub trait OldRecords: Send + Sync + 'static {
     /// [`StoreError`]: nothing is known then.
     fn get(&self, name: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Deletes it: the session was imported. Do nothing here while services in Crystal still need the session.
+    /// Deletes it: the session was imported.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -100,12 +100,21 @@ pub struct CrystalRecords<R> {
     name: String,
     encryptor: Option<Encryptor>,
     records: R,
+    keeps: bool,
 }
 
 impl<R: OldRecords> CrystalRecords<R> {
     /// For this `session_key` (`_session`, unless it was configured), with an encryptor if `encrypt_redis_data` was on.
     pub fn new(session_key: impl Into<String>, encryptor: Option<Encryptor>, records: R) -> Self {
-        Self { name: session_key.into(), encryptor, records }
+        Self { name: session_key.into(), encryptor, records, keeps: false }
+    }
+
+    /// Leaves them where they are, for services in Crystal that still run beside. Each side has a session of its own then: who signs out at one is
+    /// still signed in at the other.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.keeps = true;
+        self
     }
 
     /// The names of the records that the cookies may mean. An id that the library didn't make isn't asked for: ids are UUIDs.
@@ -144,18 +153,22 @@ impl<T: SessionData, R: OldRecords> Importer<T> for CrystalRecords<R> {
 
     fn named(&self, headers: &[&[u8]]) -> Vec<Key> {
         let ids = self.names(headers);
-        let ids = ids.iter().filter_map(|name| name.strip_prefix(PREFIX));
-        ids.map(|id| Foreign::new(id.as_bytes(), Timestamp::MAX, ()).identity).collect()
+        ids.iter().filter_map(|name| name.strip_prefix(PREFIX)).map(identity).collect()
     }
 
     fn forget<'a>(&'a self, headers: &'a [&'a [u8]]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            for name in self.names(headers) {
+            for name in self.names(headers).into_iter().filter(|_| !self.keeps) {
                 self.records.delete(&name).await?;
             }
             Ok(())
         })
     }
+}
+
+/// Under which it is remembered that the session of this id was imported.
+pub(crate) fn identity(id: &str) -> Key {
+    Foreign::new(id.as_bytes(), Timestamp::MAX, ()).identity
 }
 
 /// Before the id in the name of a record.

@@ -11,6 +11,8 @@ mod crystal;
 #[cfg(feature = "iron")]
 mod iron;
 
+#[cfg(all(feature = "crystal", feature = "redis"))]
+pub(crate) use crystal::identity;
 #[cfg(feature = "crystal")]
 pub use crystal::{CrystalCookies, CrystalRecords, OldRecords};
 use futures_util::future::BoxFuture;

@@ -25,7 +25,11 @@ mod breaker;
 mod deadline;
 mod retry;
 
-use core::{future::Future, time::Duration};
+use core::{
+    future::Future,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 use std::sync::Arc;
 
 pub use breaker::{BreakerPolicy, BreakerState, CircuitBreaker};
@@ -43,7 +47,8 @@ use crate::{
 /// Everything is safe to try again: the version of a record tells a save, or a creation, that was done already from one that wasn't. Tried again is
 /// what failed for want of an answer ([`StoreError::is_unavailable`]); a store that is full, and a session that isn't there, are
 /// answers. Two answers may differ after a retry: a deletion whose first answer was lost says that there was nothing to delete, and a
-/// subject's epoch may have moved on twice.
+/// subject's epoch may have moved on twice. And a save whose first answer was lost, and which others have built upon since, or might have,
+/// is an error after all: nobody can say whether it was done, and to do it again could count twice.
 ///
 /// | | default |
 /// |---|---|
@@ -207,6 +212,7 @@ impl<S> Resilient<S> {
 impl<S: Store> Store for Resilient<S> {
     const IN_PROCESS: bool = S::IN_PROCESS;
     const NAME: &'static str = S::NAME;
+    const REMEMBERED_SAVES: u64 = S::REMEMBERED_SAVES;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         self.run(|| self.store.create(key, record)).await
@@ -217,7 +223,21 @@ impl<S: Store> Store for Resilient<S> {
     }
 
     async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        self.run(|| self.store.save(key, record, expected)).await
+        let tries = AtomicU32::new(0);
+        let saved = self.run(|| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            self.store.save(key, record, expected)
+        });
+        let remembered = record.version.counter.saturating_add(S::REMEMBERED_SAVES);
+        match saved.await? {
+            // An earlier try may have been done, and have been built upon since: whoever were told of a conflict would do it a second time.
+            Saved::Conflict(theirs) if tries.into_inner() > 1 && theirs.version.counter > remembered => {
+                Err(StoreError::unavailable(
+                    "a save was not answered, and others came after it: it is not known whether it was done",
+                ))
+            }
+            saved => Ok(saved),
+        }
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {

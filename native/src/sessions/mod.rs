@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     event::{Event, EventKind, Listeners},
     observe::{Observed, Timings, count_error},
+    random::BufferedRandom,
     store::{Freshness, Query, Record, Store},
 };
 
@@ -116,10 +117,12 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         config.validate()?;
         let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
         let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
+        let nonces = config.random.clone().unwrap_or_else(|| Arc::new(BufferedRandom));
         let shared = Shared {
             config,
             clock: Arc::new(SystemClock),
             random,
+            nonces,
             codec,
             listeners: Listeners::new(B::NAME),
             timings: Timings::new(B::NAME),
@@ -287,15 +290,14 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         freshness: Freshness,
     ) -> Result<Session<T>, Refusal> {
         let shared = &self.inner.shared;
-        let opened = shared
-            .codec
-            .open(token, shared.now())
-            .map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
+        let now = shared.now();
+        let opened =
+            shared.codec.open(token, now).map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
         let sealed_with = opened.key_id();
-        let mut session = self.inner.backend.load(shared, opened, freshness).await?;
+        let mut session = self.inner.backend.load(shared, opened, now, freshness).await?;
         self.bind(&mut session, client).map_err(Refusal::of(session.key()))?;
         let expiry = &shared.config.expiry;
-        if let Some(extended) = expiry.extension(shared.now(), session.expires_at(), session.absolute_end()) {
+        if let Some(extended) = expiry.extension(now, session.expires_at(), session.absolute_end()) {
             Box::pin(self.inner.backend.extend(&session, extended)).await?;
             session.extend_to(extended);
         }

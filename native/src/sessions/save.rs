@@ -34,7 +34,18 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         self.write(session, Conflicting::Merge).await.map(drop)
     }
 
+    /// Whether a commit would do nothing, as far as a glance tells.
+    pub(crate) fn is_settled(&self, session: &impl Cell<T>) -> bool {
+        let config = &self.inner.shared.config;
+        session.with(|session| {
+            session.is_unchanged(config.client_binding.as_ref()) && !session.token_due(&config.expiry)
+        })
+    }
+
     pub(crate) async fn commit_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
+        if self.is_settled(session) {
+            return Ok(None);
+        }
         let span = tracing::debug_span!("session.commit", store = B::NAME);
         self.save_and_issue(session).instrument(span).await
     }

@@ -153,6 +153,10 @@ pub trait Store: Send + Sync + 'static {
     /// What the store is called in metrics and traces: "memory", "redis". A store that wraps another has its name.
     const NAME: &'static str = "custom";
 
+    /// Upon how many later saves a retry is still known to have been done ([`Store::save`]). A conflict with a version further on doesn't say
+    /// whether it was.
+    const REMEMBERED_SAVES: u64 = 0;
+
     /// Stores a record under a key that isn't taken. `false` if it is: nothing is overwritten. If it is taken by a record of this very version
     /// (an earlier try of this call, whose answer was lost), that is `true`.
     ///
@@ -171,7 +175,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
 
     /// Replaces the record of version `expected`. Never creates one. If the stored version is that of `record` itself (an earlier try of this
-    /// call), that is [`Saved::Stored`].
+    /// call), that is [`Saved::Stored`]; and so it is, if the store remembers, when others have saved upon that since.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -182,7 +186,8 @@ pub trait Store: Send + Sync + 'static {
         expected: Version,
     ) -> impl Future<Output = Result<Saved, StoreError>> + Send;
 
-    /// Deletes the record; `false` if there was none. After it returned, no save brings the record back.
+    /// Deletes the record; `false` if there was none. After it returned, no save brings the record back, and no creation of before that was held
+    /// back on its way: so the key of a record that was deleted may stay taken for a while. (Keys are random; none is used twice.)
     ///
     /// # Errors
     /// [`StoreError`]: the record may still be there.

@@ -22,7 +22,7 @@ pub struct Answer {
     status: u16,
     text: Cow<'static, str>,
     /// Besides `Cache-Control: no-store` and the content type.
-    field: Option<(&'static str, String)>,
+    field: Option<(&'static str, Cow<'static, str>)>,
 }
 
 impl Answer {
@@ -30,7 +30,7 @@ impl Answer {
         Self { status, text, field: None }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.field = Some((name, value.into()));
         self
     }
@@ -66,11 +66,11 @@ impl Answer {
     /// Writes the header fields: the content type if there is a text, `Cache-Control: no-store`, and what belongs to the status.
     pub fn write(&self, headers: &mut impl Headers) {
         if !self.text.is_empty() {
-            headers.set("content-type", "text/plain; charset=utf-8");
+            headers.set("content-type", "text/plain; charset=utf-8".into());
         }
-        headers.set("cache-control", "no-store");
+        headers.set("cache-control", "no-store".into());
         if let Some((name, value)) = &self.field {
-            headers.set(name, value);
+            headers.set(name, value.clone());
         }
     }
 }
@@ -105,13 +105,13 @@ impl Ending {
     /// one; else `Cache-Control: private`, unless the response says otherwise.
     pub fn write(self, headers: &mut impl Headers) {
         if !varies_by_cookie(headers) {
-            headers.add("vary", "Cookie");
+            headers.add("vary", "Cookie".into());
         }
         if let Some(cookie) = self.cookie {
-            headers.add("set-cookie", cookie.as_str());
-            headers.set("cache-control", "no-store");
+            headers.add("set-cookie", cookie.into_string().into());
+            headers.set("cache-control", "no-store".into());
         } else if headers.values("cache-control").next().is_none() {
-            headers.set("cache-control", "private");
+            headers.set("cache-control", "private".into());
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Header fields of any HTTP library.
 
+use std::borrow::Cow;
+
 /// Header fields of a request or a response, as an HTTP library keeps them.
 ///
 /// Names are given in lower case. Implemented for the `http` crate (feature `http`: axum, hyper, tower) and for actix-web (feature `actix`).
 ///
 /// ```
+/// use std::borrow::Cow;
 /// use session_native::web::Headers;
 ///
 /// struct Fields(Vec<(&'static str, String)>);
@@ -13,12 +16,12 @@
 ///     fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
 ///         self.0.iter().filter(move |field| field.0 == name).map(|field| field.1.as_bytes())
 ///     }
-///     fn set(&mut self, name: &'static str, value: &str) {
+///     fn set(&mut self, name: &'static str, value: Cow<'static, str>) {
 ///         self.0.retain(|field| field.0 != name);
 ///         self.add(name, value);
 ///     }
-///     fn add(&mut self, name: &'static str, value: &str) {
-///         self.0.push((name, value.to_owned()));
+///     fn add(&mut self, name: &'static str, value: Cow<'static, str>) {
+///         self.0.push((name, value.into_owned()));
 ///     }
 /// }
 /// ```
@@ -27,10 +30,10 @@ pub trait Headers {
     fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]>;
 
     /// Puts a field in the place of all of this name.
-    fn set(&mut self, name: &'static str, value: &str);
+    fn set(&mut self, name: &'static str, value: Cow<'static, str>);
 
     /// Adds a field to those of this name.
-    fn add(&mut self, name: &'static str, value: &str);
+    fn add(&mut self, name: &'static str, value: Cow<'static, str>);
 }
 
 #[cfg(feature = "http")]
@@ -39,16 +42,25 @@ impl Headers for http::HeaderMap {
         self.get_all(name).into_iter().map(http::HeaderValue::as_bytes)
     }
 
-    fn set(&mut self, name: &'static str, value: &str) {
-        if let Some(value) = valid(http::HeaderValue::from_str(value)) {
+    fn set(&mut self, name: &'static str, value: Cow<'static, str>) {
+        if let Some(value) = http_value(value) {
             self.insert(http::HeaderName::from_static(name), value);
         }
     }
 
-    fn add(&mut self, name: &'static str, value: &str) {
-        if let Some(value) = valid(http::HeaderValue::from_str(value)) {
+    fn add(&mut self, name: &'static str, value: Cow<'static, str>) {
+        if let Some(value) = http_value(value) {
             self.append(http::HeaderName::from_static(name), value);
         }
+    }
+}
+
+/// Without a copy.
+#[cfg(feature = "http")]
+fn http_value(value: Cow<'static, str>) -> Option<http::HeaderValue> {
+    match value {
+        Cow::Borrowed(value) => Some(http::HeaderValue::from_static(value)),
+        Cow::Owned(value) => valid(value.try_into()),
     }
 }
 
@@ -58,20 +70,24 @@ impl Headers for actix_web::http::header::HeaderMap {
         self.get_all(name).map(actix_web::http::header::HeaderValue::as_bytes)
     }
 
-    fn set(&mut self, name: &'static str, value: &str) {
-        use actix_web::http::header::{HeaderName, HeaderValue};
-
-        if let Some(value) = valid(HeaderValue::from_str(value)) {
-            self.insert(HeaderName::from_static(name), value);
+    fn set(&mut self, name: &'static str, value: Cow<'static, str>) {
+        if let Some(value) = actix_value(value) {
+            self.insert(actix_web::http::header::HeaderName::from_static(name), value);
         }
     }
 
-    fn add(&mut self, name: &'static str, value: &str) {
-        use actix_web::http::header::{HeaderName, HeaderValue};
-
-        if let Some(value) = valid(HeaderValue::from_str(value)) {
-            self.append(HeaderName::from_static(name), value);
+    fn add(&mut self, name: &'static str, value: Cow<'static, str>) {
+        if let Some(value) = actix_value(value) {
+            self.append(actix_web::http::header::HeaderName::from_static(name), value);
         }
+    }
+}
+
+#[cfg(feature = "actix")]
+fn actix_value(value: Cow<'static, str>) -> Option<actix_web::http::header::HeaderValue> {
+    match value {
+        Cow::Borrowed(value) => Some(actix_web::http::header::HeaderValue::from_static(value)),
+        Cow::Owned(value) => valid(value.try_into()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     backend::Backend,
     client::TrustedProxies,
     error::Error,
-    handle::{Provider, SessionHandle, Slot},
+    handle::{CookieHeaders, SessionHandle, Settings, Slot},
     sessions::Sessions,
     store::Freshness,
 };
@@ -20,22 +20,22 @@ use crate::{
 /// With feature `axum` it is a tower layer, with feature `actix` a middleware of actix-web; see [`axum`](crate::axum) and `actix`.
 /// Other frameworks call [`SessionLayer::arrive`].
 pub struct SessionLayer<T> {
-    provider: Arc<dyn Provider<T>>,
-    proxies: Arc<TrustedProxies>,
-    freshness: Freshness,
+    settings: Arc<Settings<T>>,
 }
 
 impl<T: SessionData> SessionLayer<T> {
     /// With the sessions of a provider.
     pub fn new<B: Backend>(sessions: Sessions<T, B>) -> Self {
-        Self { provider: Arc::new(sessions), proxies: Arc::default(), freshness: Freshness::default() }
+        let (proxies, freshness) = (TrustedProxies::default(), Freshness::default());
+        Self { settings: Arc::new(Settings { provider: Arc::new(sessions), proxies, freshness }) }
     }
 
     /// Believes what these proxies say about the client's address; by default nobody is believed.
     #[must_use]
-    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
-        self.proxies = Arc::new(proxies);
-        self
+    pub fn trusted_proxies(self, proxies: TrustedProxies) -> Self {
+        let Settings { provider, freshness, .. } = &*self.settings;
+        let settings = Settings { provider: Arc::clone(provider), proxies, freshness: *freshness };
+        Self { settings: Arc::new(settings) }
     }
 
     /// How old the answer of a cache may be; [`Freshness::Cached`] by default. With axum and actix-web a single route overrides it with an
@@ -61,26 +61,22 @@ impl<T: SessionData> SessionLayer<T> {
     ///
     /// The first to ask for the session decides: a guard around the route that asks before the extension is there loads it for all.
     #[must_use]
-    pub const fn freshness(mut self, freshness: Freshness) -> Self {
-        self.freshness = freshness;
-        self
+    pub fn freshness(self, freshness: Freshness) -> Self {
+        let Settings { provider, proxies, .. } = &*self.settings;
+        let settings = Settings { provider: Arc::clone(provider), proxies: proxies.clone(), freshness };
+        Self { settings: Arc::new(settings) }
     }
 
     /// A request has arrived. Costs an allocation, and nothing more until a handler wants the session.
     #[must_use]
     pub fn arrive(&self) -> Arrival<T> {
-        let slot = Slot::new(Arc::clone(&self.provider));
-        Arrival { slot: Arc::new(slot), proxies: Arc::clone(&self.proxies), freshness: self.freshness }
+        Arrival { slot: Arc::new(Slot::new(Arc::clone(&self.settings))) }
     }
 }
 
 impl<T> Clone for SessionLayer<T> {
     fn clone(&self) -> Self {
-        Self {
-            provider: Arc::clone(&self.provider),
-            proxies: Arc::clone(&self.proxies),
-            freshness: self.freshness,
-        }
+        Self { settings: Arc::clone(&self.settings) }
     }
 }
 
@@ -109,8 +105,6 @@ impl<T> Clone for SessionLayer<T> {
 /// ```
 pub struct Arrival<T> {
     slot: Arc<Slot<T>>,
-    proxies: Arc<TrustedProxies>,
-    freshness: Freshness,
 }
 
 impl<T: SessionData> Arrival<T> {
@@ -136,22 +130,33 @@ impl<T: SessionData> Arrival<T> {
         headers: &impl Headers,
         freshness: Option<Freshness>,
     ) -> Result<SessionHandle<T>, Error> {
-        let cookies: Vec<&[u8]> = headers.values("cookie").collect();
-        let forwarded_for: Vec<&str> = headers
-            .values("x-forwarded-for")
-            .map(|value| core::str::from_utf8(value).unwrap_or_default())
-            .collect();
+        if let Some(handle) = self.slot.handle() {
+            return Ok(handle);
+        }
+        let settings = &self.slot.settings;
+        let mut cookies = headers.values("cookie");
+        let first = cookies.next().unwrap_or_default();
+        // A vector of nothing, nearly always.
+        let others: Vec<&[u8]> = cookies.collect();
         let client = Client {
-            ip: self.proxies.client_ip(peer, forwarded_for),
+            ip: settings.proxies.client_ip_of(peer, headers),
             user_agent: headers.values("user-agent").next(),
         };
-        Arc::clone(&self.slot).load(&cookies, &client, freshness.unwrap_or(self.freshness)).await
+        let freshness = freshness.unwrap_or(settings.freshness);
+        self.slot.load(CookieHeaders { first, others: &others }, &client, freshness).await?;
+        Ok(self.slot.handle().expect("a slot whose load succeeded is loaded"))
     }
 
     /// Whether a handler asked for the session. If not, the response needs nothing: neither a commit nor header fields.
     #[must_use]
     pub fn is_touched(&self) -> bool {
         self.slot.is_loaded()
+    }
+
+    /// The ending of a request that changed nothing, as most do: there is nothing to wait for.
+    #[cfg(any(feature = "axum", feature = "actix"))]
+    pub(crate) fn settled(&self) -> Option<Ending> {
+        self.slot.is_settled().then_some(Ending { failure: None, cookie: None })
     }
 
     /// The handler is done: commits what it changed, whatever the status of its response is.
@@ -175,6 +180,6 @@ impl<T: SessionData> Arrival<T> {
 
 impl<T> Clone for Arrival<T> {
     fn clone(&self) -> Self {
-        Self { slot: Arc::clone(&self.slot), proxies: Arc::clone(&self.proxies), freshness: self.freshness }
+        Self { slot: Arc::clone(&self.slot) }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_web::{
-    App as ActixApp, HttpRequest, HttpResponse, HttpServer, Scope as ActixScope,
+    App as ActixApp, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, Scope as ActixScope,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     error::ErrorConflict,
@@ -72,7 +72,14 @@ fn serve(app: App, listener: Listener, place: Place, failing: bool) -> Server {
                     let guard = scope.guard.clone();
                     let on = guard.is_some();
                     let guard = guard.unwrap_or_else(RequireAuth::unauthorized);
-                    services.service(actix_scope(scope).wrap(Condition::new(on, guard)));
+                    let freshness = scope.freshness;
+                    let asks = from_fn(move |request: ServiceRequest, next: Next<_>| {
+                        if let Some(freshness) = freshness {
+                            request.extensions_mut().insert(freshness);
+                        }
+                        next.call(request)
+                    });
+                    services.service(actix_scope(scope).wrap(Condition::new(on, guard)).wrap(asks));
                 }
             })
             .wrap(Condition::new(failing, from_fn(fail)))

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use session_native::{
     MergePolicies, MergePolicy, SessionData, SessionHandle,
     csrf::CsrfGuard,
+    store::Freshness,
     web::{RequireAuth, SessionLayer},
 };
 
@@ -105,6 +106,8 @@ pub(crate) enum Route {
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     pub(crate) prefix: &'static str,
+    /// What an extension, outside of the guard, asks of a cache.
+    pub(crate) freshness: Option<Freshness>,
     pub(crate) guard: Option<RequireAuth<Data>>,
     pub(crate) routes: Vec<(&'static str, Route)>,
 }

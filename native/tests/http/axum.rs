@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     http::{HeaderValue, Request, Response, StatusCode, header},
     response::IntoResponse as _,
@@ -86,8 +86,12 @@ fn axum_scope(scope: Scope) -> Router {
         };
         routes.route(path, route)
     });
-    match scope.guard {
+    let routes = match scope.guard {
         Some(guard) => routes.layer(guard),
+        None => routes,
+    };
+    match scope.freshness {
+        Some(freshness) => routes.layer(Extension(freshness)),
         None => routes,
     }
 }

@@ -128,7 +128,7 @@ macro_rules! store_points {
                 a_save_of_another_version_is_a_conflict_and_writes_nothing,
                 a_conflict_tells_what_is_stored,
                 a_retried_save_is_stored_and_applied_once,
-                a_retried_save_that_was_overtaken_is_a_conflict,
+                a_retried_save_that_was_overtaken_undoes_nothing,
                 save_never_creates,
                 delete_tells_whether_there_was_a_record,
                 a_late_save_does_not_bring_a_deleted_record_back,

@@ -106,8 +106,8 @@ pub async fn a_retried_save_is_stored_and_applied_once<H: Harness>(harness: H) {
     }
 }
 
-/// A retry doesn't undo what came after the first try.
-pub async fn a_retried_save_that_was_overtaken_is_a_conflict<H: Harness>(harness: H) {
+/// A retry doesn't undo what came after the first try, whether the store remembers that it was done or not.
+pub async fn a_retried_save_that_was_overtaken_undoes_nothing<H: Harness>(harness: H) {
     let (key, old) = (key(), record(&harness, "old"));
     create(&harness, &key, &old).await;
     let mine = next(&old, "mine");
@@ -115,7 +115,7 @@ pub async fn a_retried_save_that_was_overtaken_is_a_conflict<H: Harness>(harness
     let theirs = next(&mine, "theirs");
     assert_eq!(harness.store().save(&key, &theirs, mine.version).await, Ok(Saved::Stored));
     let retried = harness.store().save(&key, &mine, old.version).await;
-    assert_eq!(retried, Ok(Saved::Conflict(theirs.clone())));
+    assert!([Ok(Saved::Conflict(theirs.clone())), Ok(Saved::Stored)].contains(&retried), "{retried:?}");
     assert_eq!(load(&harness, &key).await, Some(theirs));
 }
 

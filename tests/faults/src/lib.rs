@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 pub mod history;
 pub mod proxy;
 pub mod pulse;

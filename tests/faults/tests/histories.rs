@@ -11,8 +11,9 @@ use std::{sync::Arc, time::Instant};
 
 use fastrand::Rng;
 use session_faults::{
-    history::{Data, History, Outcome, Workload, check, cookie_of, run},
-    proxy::{Faults, Flow, Proxy},
+    chaos::befall,
+    history::{Data, History, Outcome, Workload, assert_clean, check, cookie_of, run},
+    proxy::Proxy,
     pulse::sessions_in,
     report::{report, scaled},
     servers::{RedisServer, until},
@@ -40,7 +41,7 @@ async fn without_faults_nothing_is_wrong() {
     let workload = Workload { clients: 32, sessions: 16, operations, ..Workload::default() };
     let history = run(&sessions, workload, async |_| {}).await;
     report("history without faults", "0 violations", summary(&history, begun));
-    assert_eq!(check(&history), []);
+    assert_clean(&history);
     assert!(history.operations.len() >= operations && history.count(Outcome::Unknown) == 0);
 }
 
@@ -57,7 +58,7 @@ async fn with_faults_nothing_is_wrong() {
     let history = run(&sessions, workload, async |now| {
         // Until enough was done: a moment comes at the beginning and at the end of each operation.
         while now() < 2 * operations as u64 {
-            inject(&mut rng, &mut server, &proxy).await;
+            befall(&mut rng, &mut server, &proxy).await;
             faults += 1;
             proxy.heal();
             let store = sessions.store();
@@ -68,59 +69,8 @@ async fn with_faults_nothing_is_wrong() {
     .await;
     let observed = format!("{faults} faults; {}", summary(&history, begun));
     report("history with kills, stops, cuts, lost replies, black holes, drips", "0 violations", observed);
-    assert_eq!(check(&history), []);
+    assert_clean(&history);
     assert!(history.operations.len() >= operations && history.count(Outcome::Unknown) > 0 && faults > 5);
-}
-
-async fn inject(rng: &mut Rng, server: &mut RedisServer, proxy: &Proxy) {
-    let a_while = Duration::from_millis(rng.u64(50..700));
-    match rng.u32(..10) {
-        0 => {
-            server.kill();
-            sleep(a_while).await;
-            server.restart().await;
-        }
-        1 => {
-            server.stop();
-            sleep(2 * a_while).await;
-            server.cont();
-        }
-        2 => proxy.cut(),
-        3 | 4 => lose_some(rng, proxy, true).await,
-        5 => lose_some(rng, proxy, false).await,
-        6 => {
-            proxy.forget_connections();
-            sleep(a_while).await;
-        }
-        7 => {
-            proxy.set(Faults { replies: Flow::Drip(64, Duration::from_millis(2)), ..Faults::default() });
-            sleep(a_while).await;
-        }
-        8 => {
-            proxy.set(Faults { requests: Flow::Hold, ..Faults::default() });
-            sleep(2 * a_while).await;
-        }
-        _ => {
-            proxy.set(Faults {
-                replies: Flow::Swallow,
-                delay: Duration::from_millis(20),
-                ..Faults::default()
-            });
-            sleep(a_while).await;
-        }
-    }
-}
-
-async fn lose_some(rng: &mut Rng, proxy: &Proxy, is_executed: bool) {
-    for _ in 0..rng.usize(1..10) {
-        let lost = proxy.lost();
-        if is_executed {
-            proxy.lose_replies(b"EVALSHA", 1);
-        } else {
-            proxy.lose_requests(b"EVALSHA", 1);
-        }
-        until("something is lost", async || proxy.lost() > lost).await;
-    }
 }
 
 /// Requests that are dropped while they wait for Redis, beside others that aren't: nobody is given another's answer.

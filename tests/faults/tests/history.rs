@@ -3,11 +3,13 @@
 use core::{
     mem::discriminant,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 use std::{collections::HashMap, sync::Mutex};
 
 use session_faults::history::{
-    Action, Answer, Data, FIELDS, History, Operation, Outcome, Violation, Workload, check, run,
+    Action, AllUndone, Answer, Data, FIELDS, History, Operation, Outcome, Stale, Undone, Violation, Workload,
+    check, run, stale,
 };
 use session_native::{
     Config, Key, MemoryStore, OsRandom, Secret, Sessions, Store, StoreError, Stored, SubjectTag, Version,
@@ -34,11 +36,14 @@ fn overlapping(
             token,
             begun: time.start,
             ended: time.end,
+            time: Duration::from_millis(time.start)..Duration::from_millis(time.end),
+            node: 0,
+            is_exact: false,
             action,
             outcome,
         })
         .collect();
-    History { operations, at_risk: 0..0 }
+    History { operations, ..History::default() }
 }
 
 fn seen(count: u64, first_field: u64) -> Action {
@@ -172,10 +177,72 @@ fn what_was_acknowledged_at_risk_may_be_undone_and_is_counted() {
     assert_finds(&failover, Violation::Resurrection { session: 0 });
     failover.at_risk = 5..8 + 1;
     assert_eq!(check(&failover), []);
-    assert_eq!(failover.undone(), (1, 1));
+    let one = Undone { at_risk: 1, undone: 1 };
+    let none = Undone::default();
+    assert_eq!(failover.undone(), AllUndone { increments: one, sign_ins: none, sign_outs: one });
     // What was acknowledged before that stays a promise.
     failover.at_risk = 7..8 + 1;
     assert_finds(&failover, Violation::LostUpdate { session: 0 });
+}
+
+#[test]
+fn sign_ins_that_were_undone_are_counted() {
+    let mut gone = history([(0, Action::Create), (0, ENDED)]);
+    gone.at_risk = 1..3;
+    assert_eq!(gone.undone().sign_ins, Undone { at_risk: 1, undone: 1 });
+    let mut back =
+        history([(0, Action::Create), (0, Action::Rotate(Some(1))), (0, seen(0, 0)), (1, REPLACED)]);
+    back.at_risk = 3..5;
+    assert_eq!(back.undone().sign_ins, Undone { at_risk: 1, undone: 1 });
+    let mut fine = history([(0, Action::Create), (0, Action::Destroy), (0, ENDED)]);
+    fine.at_risk = 1..5;
+    let one = Undone { at_risk: 1, undone: 0 };
+    assert_eq!(fine.undone(), AllUndone { sign_ins: one, sign_outs: one, ..AllUndone::default() });
+}
+
+/// A cache may be as old as its lease of what other nodes did; of what its own node did, and where an exact answer was asked for, not at all.
+#[test]
+fn a_cache_may_be_late_and_not_later() {
+    let cases = [
+        (Action::Increment(Some(1)), seen(0, 0), Violation::LostUpdate { session: 0 }),
+        (Action::Change(0, 7), seen(0, 0), Violation::LostUpdate { session: 0 }),
+        (Action::Destroy, seen(0, 0), Violation::Resurrection { session: 0 }),
+        (Action::Rotate(Some(1)), seen(0, 0), Violation::OldToken { session: 0 }),
+        (ENDED, seen(0, 0), Violation::Resurrection { session: 0 }),
+    ];
+    for (earlier, load, violation) in cases {
+        // Made at 3, known at 4, not shown at 13.
+        let mut late = overlapping([
+            (0, 1..2, Action::Create, Outcome::Done),
+            (0, 3..4, earlier.clone(), Outcome::Done),
+            (0, 13..14, load, Outcome::Done),
+        ]);
+        late.staleness = Duration::from_millis(9);
+        assert_finds(&late, violation.clone());
+        late.operations[2].node = 1;
+        let found = check(&late);
+        assert!(
+            found.iter().all(|found| matches!(found, Violation::Vanished { .. })),
+            "{earlier:?}: {found:?}"
+        );
+        if !matches!(earlier, Action::Change(..) | Action::Rotate(_) | ENDED) {
+            assert_eq!(stale(&late), Stale { loads: 1, oldest: Duration::from_millis(9) });
+        }
+        late.operations[2].is_exact = true;
+        assert_finds(&late, violation.clone());
+        late.operations[2].is_exact = false;
+        late.staleness = Duration::from_millis(8);
+        assert_finds(&late, violation);
+    }
+    // A write is late nowhere.
+    let mut write = overlapping([
+        (0, 1..2, Action::Create, Outcome::Done),
+        (0, 3..4, Action::Destroy, Outcome::Done),
+        (0, 5..6, Action::Increment(Some(1)), Outcome::Done),
+    ]);
+    write.staleness = Duration::from_secs(1);
+    write.operations[2].node = 1;
+    assert_finds(&write, Violation::Resurrection { session: 0 });
 }
 
 // ---- Stores that break promises

@@ -64,6 +64,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "megabytes")]
     fn a_bomb_is_refused_within_the_bound() {
         let bomb = gzip(&vec![0; 64 << 20]);
         let info = allocation_counter::measure(|| assert!(gunzip(&bomb).is_none()));

@@ -128,7 +128,7 @@ struct Fields(Vec<(String, alloc::boxed::Box<RawValue>)>);
 
 impl Fields {
     fn of(data: &impl Serialize) -> Result<Self, Error> {
-        let json = crate::json::to_json(data)?;
+        let json = crate::json::to_json(data, 0)?;
         serde_json::from_slice(&json).map_err(|error| Error::Serialize(error.to_string()))
     }
 }

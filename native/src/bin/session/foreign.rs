@@ -10,7 +10,7 @@ use session_core::{
     SessionData, Timestamp,
     interop::{
         KeyError, Refusal,
-        crystal::{Encryptor, Kdf, LegacyDigest, SessionJson, open_value},
+        crystal::{Digest, Encryptor, Kdf, LegacyDigest, SessionJson, open_value},
         iron::Iron,
     },
 };
@@ -118,11 +118,19 @@ type Opened = Result<(Vec<u8>, Option<Timestamp>), Refusal>;
 fn open_crystal(token: &[u8], secret: &str, options: &CrystalOptions) -> Result<Opened, KeyError> {
     let salt = options.kdf_salt.as_bytes();
     let kdf = options.kdf_iterations.map(|iterations| Kdf { salt, iterations });
-    let mut encryptor = Encryptor::new(secret.as_bytes(), kdf)?;
-    if options.allow_sha1 {
-        encryptor = encryptor.allow(LegacyDigest::Sha1, Timestamp::MAX);
+    let mut opened = Err(Refusal::Digest);
+    // Whichever it was configured with; to ask for another one is worth a second derivation.
+    for digest in [Digest::Sha256, Digest::Sha384, Digest::Sha512] {
+        let mut encryptor = Encryptor::with_digest(secret.as_bytes(), kdf, digest)?;
+        if options.allow_sha1 {
+            encryptor = encryptor.allow(LegacyDigest::Sha1, Timestamp::MAX);
+        }
+        opened = open_value(token, Some(&encryptor), now());
+        if !matches!(opened, Err(Refusal::Digest)) {
+            break;
+        }
     }
-    Ok(open_value(token, Some(&encryptor), now()).map(|json| {
+    Ok(opened.map(|json| {
         // Of a value that is no session there is nothing to say about an end.
         let session = SessionJson::<Fields>::parse(&json).ok();
         // There the moment it ends is its last.

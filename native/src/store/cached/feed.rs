@@ -3,10 +3,13 @@
 use core::{future::Future, time::Duration};
 use std::sync::Arc;
 
+use session_core::Key;
+
 use super::{
     message,
-    protocol::{Bucket, Change},
+    protocol::{Bucket, Change, EntryId},
     table::Table,
+    time::nanos,
 };
 
 /// Brings the messages that writes publish to one node's cache.
@@ -66,7 +69,7 @@ impl Links {
     /// The time that [`Link::heartbeat`] understands.
     #[must_use]
     pub fn now(&self) -> Duration {
-        self.table.clock.monotonic()
+        Duration::from_nanos(self.table.time.exact())
     }
 
     /// The cache's lease: heartbeats should come back several times in it.
@@ -110,7 +113,13 @@ impl Link {
 
     /// A heartbeat that was sent at this time ([`Links::now`]) came back.
     pub fn heartbeat(&self, sent_at: Duration) {
+        let sent_at = nanos(sent_at);
         self.transition(|bucket| bucket.heartbeat(self.number, sent_at));
+    }
+
+    /// The session of this key may have been changed or ended by someone whose writes don't publish our messages: it is asked for again.
+    pub fn forget(&self, key: &Key) {
+        self.table.heard(Change::Gone(EntryId::record(key)));
     }
 
     /// What the link is responsible for may have changed in a way that no message tells of: everything held of it is given up.
@@ -118,7 +127,7 @@ impl Link {
         for bucket in &*self.buckets {
             self.table.hear_in(usize::from(*bucket), Change::Cleared);
         }
-        self.table.counters.transition(self.table.clock.monotonic(), 0, 0, true);
+        self.table.counters.transition(self.table.time.exact(), 0, 0, true);
         self.table.sweep();
     }
 

@@ -28,16 +28,21 @@
 //! # }
 //! ```
 
+mod entries;
 mod feed;
 mod memory;
 mod message;
 #[cfg(test)]
 mod model;
 mod protocol;
+mod pulse;
 #[cfg(test)]
 mod race;
 mod stats;
 mod table;
+#[cfg(test)]
+mod threads;
+mod time;
 
 use core::time::Duration;
 use std::sync::{Arc, atomic::Ordering};
@@ -48,10 +53,20 @@ use protocol::{Change, EntryId};
 use session_core::{Key, SubjectTag, Version};
 pub use stats::CacheStats;
 use table::{Limits, Table};
+use time::{Time, nanos};
 use tokio::task::AbortHandle;
 
 use super::{Batch, Found, Freshness, Lookup, Query, Record, Saved, Store, StoreError};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
+
+/// How many buckets there are: one for each first byte of a key.
+const BUCKETS: usize = 256;
+
+/// What threads meet in. (A test replaces it, to try all their interleavings.)
+mod sync {
+    pub(super) use core::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
+}
 
 /// A store with a cache before it, which a feed keeps up to date. See the [module](self).
 pub struct CachedStore<S, F> {
@@ -80,7 +95,7 @@ pub struct CachedStoreBuilder<S, F> {
     store: S,
     feed: F,
     limits: Limits,
-    clock: Arc<dyn Clock>,
+    time: Time,
 }
 
 impl<S: Store, F: Feed> CachedStore<S, F> {
@@ -100,7 +115,7 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
             lease: Duration::from_secs(3),
             max_age: Duration::from_secs(30),
         };
-        CachedStoreBuilder { store, feed, limits, clock: Arc::new(SystemClock) }
+        CachedStoreBuilder { store, feed, limits, time: Time::System }
     }
 
     /// The store behind the cache.
@@ -130,14 +145,55 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
     }
 
     /// The oldest answer that a load wants from the cache; `None` if it wants one of the store.
-    fn at_most(&self, lookup: &Lookup) -> Option<Duration> {
+    #[inline]
+    fn at_most(&self, lookup: &Lookup) -> Option<u64> {
         let lease = self.table.limits().lease;
         match lookup.freshness {
             _ if lookup.touch.is_some() => None,
-            Freshness::Cached => Some(lease),
-            Freshness::AtMost(age) => Some(age.min(lease)),
+            Freshness::Cached => Some(nanos(lease)),
+            Freshness::AtMost(age) => Some(nanos(age.min(lease))),
             Freshness::Linearizable => None,
         }
+    }
+
+    /// Asks the store, on behalf of others too if they want the same from the cache.
+    async fn ask(
+        &self,
+        key: &Key,
+        lookup: Lookup,
+        at_most: Option<u64>,
+    ) -> Result<Option<Found>, StoreError> {
+        let id = EntryId::record(key);
+        let counters = &self.table.counters;
+        let record = match at_most {
+            None => {
+                counters.bypasses.fetch_add(1, Ordering::Relaxed);
+                self.table.watch(id)
+            }
+            Some(at_most) => match self.table.lead(id, at_most) {
+                Ok(leading) => {
+                    counters.misses.fetch_add(1, Ordering::Relaxed);
+                    leading
+                }
+                // One request asks the store for all of them. What it got is taken from the cache, by the rules of the cache: it may
+                // have read before a change that this load must see.
+                Err(mut landing) => {
+                    let _ = landing.changed().await;
+                    if let Some(found) = self.table.get(key, lookup.subject.as_ref(), at_most) {
+                        return Ok(Some(found));
+                    }
+                    counters.misses.fetch_add(1, Ordering::Relaxed);
+                    self.table.watch(id)
+                }
+            },
+        };
+        let epoch = lookup.subject.map(|subject| self.table.watch(EntryId::epoch(&subject)));
+        let found = self.store.load(key, lookup).await?;
+        record.record(found.as_ref().map(|found| &found.record));
+        if let (Some(epoch), Some(found)) = (epoch, &found) {
+            epoch.epoch(found.epoch);
+        }
+        Ok(found)
     }
 }
 
@@ -156,7 +212,7 @@ impl<S: Store, F: Feed> CachedStoreBuilder<S, F> {
         self
     }
 
-    /// How many entries may be held: 10,000 by default. A session is one entry, and its subject another.
+    /// How many sessions may be held, and how many subjects' epochs besides: 10,000 each by default.
     #[must_use]
     pub const fn max_entries(mut self, entries: usize) -> Self {
         self.limits.max_entries = entries;
@@ -182,7 +238,7 @@ impl<S: Store, F: Feed> CachedStoreBuilder<S, F> {
     /// The clock by which records expire and leases end: the system's by default.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.time = Time::Given(Arc::new(clock));
         self
     }
 
@@ -192,7 +248,7 @@ impl<S: Store, F: Feed> CachedStoreBuilder<S, F> {
     /// Outside of a tokio runtime: the feed runs there.
     #[must_use]
     pub fn build(self) -> CachedStore<S, F> {
-        let table = Arc::new(Table::new(self.limits, self.clock));
+        let table = Arc::new(Table::new(self.limits, self.time));
         let feed = Arc::new(self.feed);
         let listening = tokio::spawn({
             let (feed, table) = (Arc::clone(&feed), Arc::clone(&table));
@@ -217,6 +273,7 @@ const METRICS_EVERY: Duration = Duration::from_secs(1);
 impl<S: Store, F: Feed> Store for CachedStore<S, F> {
     const IN_PROCESS: bool = S::IN_PROCESS;
     const NAME: &'static str = S::NAME;
+    const REMEMBERED_SAVES: u64 = S::REMEMBERED_SAVES;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let watching = self.table.watch(EntryId::record(key));
@@ -230,42 +287,14 @@ impl<S: Store, F: Feed> Store for CachedStore<S, F> {
     }
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        let id = EntryId::record(key);
-        let record = match self.at_most(&lookup) {
-            None => {
-                self.table.counters.bypasses.fetch_add(1, Ordering::Relaxed);
-                self.table.watch(id)
-            }
-            Some(at_most) => {
-                let cached = || self.table.get(key, lookup.subject.as_ref(), at_most);
-                if let Some(found) = cached() {
-                    return Ok(Some(found));
-                }
-                match self.table.lead(id, at_most) {
-                    Ok(leading) => {
-                        self.table.counters.misses.fetch_add(1, Ordering::Relaxed);
-                        leading
-                    }
-                    // One request asks the store for all of them. What it got is taken from the cache, by the rules of the cache: it may
-                    // have read before a change that this load must see.
-                    Err(mut landing) => {
-                        let _ = landing.changed().await;
-                        if let Some(found) = cached() {
-                            return Ok(Some(found));
-                        }
-                        self.table.counters.misses.fetch_add(1, Ordering::Relaxed);
-                        self.table.watch(id)
-                    }
-                }
-            }
-        };
-        let epoch = lookup.subject.map(|subject| self.table.watch(EntryId::epoch(&subject)));
-        let found = self.store.load(key, lookup).await?;
-        record.record(found.as_ref().map(|found| &found.record));
-        if let (Some(epoch), Some(found)) = (epoch, &found) {
-            epoch.epoch(found.epoch);
+        let at_most = self.at_most(&lookup);
+        if let Some(at_most) = at_most
+            && let Some(found) = self.table.get(key, lookup.subject.as_ref(), at_most)
+        {
+            return Ok(Some(found));
         }
-        Ok(found)
+        // Boxed: a hit needn't carry the future of a miss around.
+        Box::pin(self.ask(key, lookup, at_most)).await
     }
 
     async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {

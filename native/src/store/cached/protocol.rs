@@ -4,16 +4,15 @@
 //! The unit is a [`Bucket`]: all keys and subjects whose first byte is the same. One link (a connection to the primary that writes them)
 //! brings the changes of one or more buckets.
 
-use core::time::Duration;
 use std::collections::BTreeMap;
 
 use session_core::{Key, SubjectTag, Version};
 
-/// A point in time: how long after a fixed moment, by a clock that never runs backwards.
-pub(super) type Moment = Duration;
+/// A point in time: how many nanoseconds after a fixed moment, by a clock that never runs backwards.
+pub(super) type Moment = u64;
 
 /// What an entry of the cache is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct EntryId {
     pub(super) kind: Kind,
     pub(super) tag: [u8; 16],
@@ -118,13 +117,15 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// Whether entries may be served at all: whether every change from before `now - at_most` has been heard.
-    pub(super) fn is_within(&self, now: Moment, at_most: Duration) -> bool {
+    /// Whether entries may be served at all: whether every change from before `now - at_most` (nanoseconds) has been heard.
+    #[inline]
+    pub(super) fn is_within(&self, now: Moment, at_most: u64) -> bool {
         self.t_ok.is_some_and(|t_ok| now.saturating_sub(t_ok) <= at_most)
     }
 
     /// Whether an entry may be served. The pulse must have been read before the entry was.
-    pub(super) fn serves(&self, epoch: u64, deadline: Moment, now: Moment, at_most: Duration) -> bool {
+    #[inline]
+    pub(super) fn serves(&self, epoch: u64, deadline: Moment, now: Moment, at_most: u64) -> bool {
         self.epoch == epoch && now < deadline && self.is_within(now, at_most)
     }
 }

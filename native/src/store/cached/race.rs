@@ -13,8 +13,9 @@ use super::{
     feed::Links,
     protocol::{Change, EntryId},
     table::{Limits, Table},
+    time::{Time, nanos},
 };
-use crate::{clock::SystemClock, store::Record};
+use crate::store::Record;
 
 const CHANGES: u64 = 60_000;
 const LEASE: Duration = Duration::from_secs(3600);
@@ -32,7 +33,7 @@ const fn is_end(step: u64) -> bool {
 #[test]
 fn no_reader_sees_what_was_replaced_before_it_began() {
     let limits = Limits { max_entries: 100, max_bytes: 1 << 20, lease: LEASE, max_age: LEASE };
-    let table = Arc::new(Table::new(limits, Arc::new(SystemClock)));
+    let table = Arc::new(Table::new(limits, Time::System));
     let links = Links::new(Arc::clone(&table));
     let first = links.connect(0..=255);
     first.heartbeat(links.now());
@@ -95,7 +96,7 @@ fn no_reader_sees_what_was_replaced_before_it_began() {
                 let mut last = 0;
                 while !done.load(Ordering::SeqCst) {
                     let before = heard.load(Ordering::SeqCst);
-                    if let Some(found) = table.get(&key, None, LEASE) {
+                    if let Some(found) = table.get(&key, None, nanos(LEASE)) {
                         let counter = found.record.version.counter;
                         assert!(counter >= before, "{counter} was served, and {before} had been heard");
                         assert!(counter >= last, "{counter} after {last}");

@@ -1,39 +1,28 @@
-//! The protocol in the hands of many threads: a lock for each bucket, the entries, and what hits may read without a lock.
+//! The protocol in the hands of many threads: a lock for each bucket, the entries, and hits, which take no lock of ours.
 
-use core::{
-    hash::{BuildHasherDefault, Hash, Hasher},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use core::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 use session_core::{Key, SubjectTag, Version};
 use tokio::sync::watch;
 
 use super::{
-    protocol::{Bucket, Change, Entries, EntryId, Marker, Moment, Pulse},
+    BUCKETS,
+    entries::Holds,
+    protocol::{Bucket, Change, Entries, EntryId, Marker, Moment},
+    pulse::Pulses,
     stats::Counters,
+    sync::{AtomicU64, Mutex, MutexGuard, PoisonError},
+    time::{MOST_LAG, Time, nanos},
 };
-use crate::{
-    clock::Clock,
-    store::{Bytes, Found, Record},
-};
-
-/// How many buckets there are: one for each first byte of a key.
-pub(super) const BUCKETS: usize = 256;
-
-/// What an entry costs besides its payload: itself, its slot, its share of the index and of what was evicted lately.
-const ENTRY_BYTES: u64 = 256;
+use crate::store::{Bytes, Found, Record};
 
 pub(super) struct Table {
+    pub(super) pulses: Pulses,
     slots: Box<[Slot]>,
-    entries: Held,
+    pub(super) entries: Holds,
     pub(super) counters: Arc<Counters>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) time: Time,
     limits: Limits,
     links: AtomicU64,
 }
@@ -47,16 +36,10 @@ pub(super) struct Limits {
     pub(super) max_age: Duration,
 }
 
-/// A bucket: its state, and a copy of its pulse for readers. Padded, so that hits in different buckets don't meet in a cache line.
+/// A bucket. Padded, so that locks don't meet in a cache line.
 #[derive(Default)]
 #[repr(align(64))]
-struct Slot {
-    epoch: AtomicU64,
-    /// In nanoseconds, and one more: zero is "not live".
-    t_ok: AtomicU64,
-    hits: AtomicU64,
-    state: Mutex<State>,
-}
+struct Slot(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -65,82 +48,25 @@ struct State {
     flights: BTreeMap<EntryId, watch::Receiver<()>>,
 }
 
-type Held = Cache<EntryId, Entry, Weigh, BuildHasherDefault<TagHasher>, CountEvictions>;
-
 /// What is held of an id, and until when it may be served.
 #[derive(Clone)]
-struct Entry {
-    epoch: u64,
-    deadline: Moment,
-    value: Value,
+pub(super) struct Entry<V> {
+    pub(super) epoch: u64,
+    pub(super) deadline: Moment,
+    pub(super) value: V,
 }
 
-#[derive(Clone)]
-enum Value {
+pub(super) enum Value {
     Record(Record),
     Epoch(u64),
 }
 
 impl Value {
-    const fn version(&self) -> Version {
+    pub(super) const fn version(&self) -> Version {
         match self {
             Self::Record(record) => record.version,
             Self::Epoch(epoch) => Version { counter: *epoch, nonce: 0 },
         }
-    }
-}
-
-/// A share of the bound in bytes for every entry, so that the one bound keeps the other too.
-#[derive(Clone)]
-struct Weigh {
-    least: u64,
-}
-
-impl Weighter<EntryId, Entry> for Weigh {
-    fn weight(&self, _: &EntryId, entry: &Entry) -> u64 {
-        let payload = match &entry.value {
-            Value::Record(record) => record.payload.len() as u64,
-            Value::Epoch(_) => 0,
-        };
-        (payload + ENTRY_BYTES).max(self.least)
-    }
-}
-
-#[derive(Clone)]
-struct CountEvictions(Arc<Counters>);
-
-impl Lifecycle<EntryId, Entry> for CountEvictions {
-    type RequestState = ();
-
-    fn on_evict(&self, (): &mut (), _: EntryId, _: Entry) {
-        self.0.evictions.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Hash for EntryId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // Tags are cut from SHA-256.
-        let (_, half) = self.tag.split_at(8);
-        state.write_u64(half.iter().fold(self.kind as u64, |bits, byte| bits << 8 ^ u64::from(*byte)));
-    }
-}
-
-/// Spreads what is spread already over all the bits that the cache looks at.
-#[derive(Default)]
-struct TagHasher(u64);
-
-impl Hasher for TagHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, bits: u64) {
-        let product = u128::from(self.0 ^ bits).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -153,16 +79,17 @@ impl Entries for Holding<'_> {
     type Value = Value;
 
     fn version(&self, id: &EntryId) -> Option<Version> {
-        self.table.entries.peek(id).map(|entry| entry.value.version())
+        self.table.entries.version(id)
     }
 
     fn insert(&mut self, id: EntryId, epoch: u64, _: Version, value: Value) {
-        let Table { clock, limits, .. } = self.table;
+        let Table { time, limits, .. } = self.table;
         let lives = match &value {
-            Value::Record(record) => record.expires_at.since(clock.now()).min(limits.max_age),
+            Value::Record(record) => record.expires_at.since(time.of_day()).min(limits.max_age),
             Value::Epoch(_) => limits.max_age,
         };
-        self.table.entries.insert(id, Entry { epoch, deadline: clock.monotonic() + lives, value });
+        let deadline = time.exact().saturating_add(nanos(lives));
+        self.table.entries.insert(id, Entry { epoch, deadline, value });
     }
 
     fn remove(&mut self, id: &EntryId) {
@@ -171,64 +98,78 @@ impl Entries for Holding<'_> {
 }
 
 impl Table {
-    pub(super) fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        let counters = Arc::new(Counters::new(clock.monotonic()));
-        let least = limits.max_bytes.div_ceil((limits.max_entries as u64).max(1));
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(limits.max_entries)
-            .weight_capacity(limits.max_bytes)
-            .build()
-            .expect("both capacities are set");
-        let entries = Cache::with_options(
-            options,
-            Weigh { least },
-            BuildHasherDefault::default(),
-            CountEvictions(Arc::clone(&counters)),
-        );
-        let slots = (0..BUCKETS).map(|_| Slot::default()).collect();
-        Self { slots, entries, counters, clock, limits, links: AtomicU64::new(0) }
+    pub(super) fn new(limits: Limits, time: Time) -> Self {
+        let counters = Arc::new(Counters::new(time.exact()));
+        Self {
+            pulses: Pulses::new(),
+            slots: (0..BUCKETS).map(|_| Slot::default()).collect(),
+            entries: Holds::new(&limits, &counters),
+            counters,
+            time,
+            limits,
+            links: AtomicU64::new(0),
+        }
     }
 
     /// The record and the epoch, if both may be served.
-    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: Duration) -> Option<Found> {
-        let now = self.clock.monotonic();
-        let Value::Record(record) = self.serve(&EntryId::record(key), now, at_most)? else { return None };
-        let epoch = match subject.map(|subject| self.serve(&EntryId::epoch(subject), now, at_most)) {
+    ///
+    /// Mostly the coarse time is enough: what may be served half of `at_most` later than it says, may be served now. When it isn't (close to
+    /// the end of the lease, or of the entry's own time), the exact one is read.
+    #[inline(always)]
+    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
+        let allowance = at_most / 2;
+        if allowance >= MOST_LAG {
+            let latest = self.time.coarse().saturating_add(allowance);
+            if let Some(found) = self.get_at(latest, key, subject, at_most) {
+                self.counters.hits.add();
+                return Some(found);
+            }
+        }
+        self.get_exactly(key, subject, at_most)
+    }
+
+    #[cold]
+    fn get_exactly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
+        let found = self.get_at(self.time.exact(), key, subject, at_most)?;
+        self.counters.hits.add();
+        Some(found)
+    }
+
+    /// What may be served at this time.
+    #[inline(always)]
+    pub(super) fn get_at(
+        &self,
+        now: Moment,
+        key: &Key,
+        subject: Option<&SubjectTag>,
+        at_most: u64,
+    ) -> Option<Found> {
+        let epoch = match subject {
             None => 0,
-            Some(Some(Value::Epoch(epoch))) => epoch,
-            Some(_) => return None,
+            Some(subject) => {
+                let bucket = bucket(subject.as_bytes());
+                self.pulses.serve(bucket, now, at_most, || self.entries.epoch(subject))?
+            }
         };
-        self.slot(key.as_bytes()).hits.fetch_add(1, Ordering::Relaxed);
+        let record = self.pulses.serve(bucket(key.as_bytes()), now, at_most, || self.entries.record(key))?;
         Some(Found::new(record, epoch))
     }
 
-    /// The time is read first, then the pulse, then the entry: so the entry has felt every change that the pulse vouches for, and the
-    /// pulse is no older than the beginning of the call.
-    fn serve(&self, id: &EntryId, now: Moment, at_most: Duration) -> Option<Value> {
-        let pulse = self.slot(&id.tag).pulse();
-        if !pulse.is_within(now, at_most) {
-            return None;
-        }
-        let entry = self.entries.get(id)?;
-        pulse.serves(entry.epoch, entry.deadline, now, at_most).then_some(entry.value)
-    }
-
-    fn slot(&self, tag: &[u8; 16]) -> &Slot {
-        &self.slots[usize::from(tag[0])]
+    fn lock(&self, id: &EntryId) -> MutexGuard<'_, State> {
+        self.slots[bucket(&id.tag)].lock()
     }
 
     /// Listens from now on to what happens to `id`: to be called before a request about it is sent.
     pub(super) fn watch(&self, id: EntryId) -> Watching<'_> {
-        let marker = Some(self.slot(&id.tag).lock().bucket.plant(id));
+        let marker = Some(self.lock(&id).bucket.plant(id));
         Watching { table: self, id, marker, flight: None }
     }
 
     /// As [`Table::watch`], of a load that others may wait for; or what to wait for, if another one is under way.
-    pub(super) fn lead(&self, id: EntryId, at_most: Duration) -> Result<Watching<'_>, watch::Receiver<()>> {
-        let slot = self.slot(&id.tag);
-        let mut state = slot.lock();
+    pub(super) fn lead(&self, id: EntryId, at_most: u64) -> Result<Watching<'_>, watch::Receiver<()>> {
+        let mut state = self.lock(&id);
         // Whoever waits hopes to find an entry: there will be none that may be served while the pulse is weak.
-        if !state.bucket.pulse().is_within(self.clock.monotonic(), at_most) {
+        if !state.bucket.pulse().is_within(self.time.exact(), at_most) {
             let marker = Some(state.bucket.plant(id));
             return Ok(Watching { table: self, id, marker, flight: None });
         }
@@ -243,28 +184,28 @@ impl Table {
     /// A message told of a change, or this node did it.
     pub(super) fn heard(&self, change: Change) {
         match change {
-            Change::Saved(id, _) | Change::Gone(id) => self.hear_in(usize::from(id.tag[0]), change),
+            Change::Saved(id, _) | Change::Gone(id) => self.hear_in(bucket(&id.tag), change),
             Change::Cleared => (0..BUCKETS).for_each(|bucket| self.hear_in(bucket, change)),
         }
     }
 
     pub(super) fn hear_in(&self, bucket: usize, change: Change) {
-        let slot = &self.slots[bucket];
-        let mut state = slot.lock();
+        let mut state = self.slots[bucket].lock();
         state.bucket.heard(change, &mut Holding { table: self });
-        slot.publish(&state.bucket);
+        if change == Change::Cleared {
+            self.pulses.write(bucket, state.bucket.pulse());
+        }
     }
 
     /// A change of the state of some buckets' link.
     pub(super) fn transition(&self, buckets: &[u8], transition: impl Fn(&mut Bucket)) {
         let (mut alive, mut dead, mut moved) = (0, 0, false);
-        for bucket in buckets {
-            let slot = &self.slots[usize::from(*bucket)];
-            let mut state = slot.lock();
+        for bucket in buckets.iter().copied().map(usize::from) {
+            let mut state = self.slots[bucket].lock();
             let before = state.bucket.pulse();
             transition(&mut state.bucket);
-            slot.publish(&state.bucket);
             let after = state.bucket.pulse();
+            self.pulses.write(bucket, after);
             moved |= before.epoch != after.epoch;
             match (before.t_ok, after.t_ok) {
                 (None, Some(_)) => alive += 1,
@@ -272,12 +213,12 @@ impl Table {
                 _ => {}
             }
         }
-        self.counters.transition(self.clock.monotonic(), alive, dead, moved);
+        self.counters.transition(self.time.exact(), alive, dead, moved);
     }
 
     /// Frees the memory of entries that no one will ever be served.
     pub(super) fn sweep(&self) {
-        self.entries.retain(|id, entry| entry.epoch == self.slot(&id.tag).epoch.load(Ordering::Acquire));
+        self.entries.retain(|first| self.pulses.read(usize::from(first) % BUCKETS).epoch);
     }
 
     /// A number that no link had before.
@@ -290,8 +231,9 @@ impl Table {
     }
 
     pub(super) fn evict(&self, key: &Key) -> bool {
-        let _state = self.slot(key.as_bytes()).lock();
-        self.entries.remove(&EntryId::record(key)).is_some()
+        let id = EntryId::record(key);
+        let _state = self.lock(&id);
+        self.entries.remove(&id)
     }
 
     pub(super) fn entries(&self) -> usize {
@@ -302,45 +244,29 @@ impl Table {
         self.entries.weight()
     }
 
-    pub(super) fn hits(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.hits.load(Ordering::Relaxed)).sum()
-    }
-
     /// How long ago it is that every change was known to have been heard; `None` while some bucket isn't live.
     pub(super) fn lease_age(&self) -> Option<Duration> {
-        let now = self.clock.monotonic();
-        let ages = self.slots.iter().map(|slot| slot.pulse().t_ok.map(|t_ok| now.saturating_sub(t_ok)));
-        ages.reduce(|a, b| Some(a?.max(b?)))?
+        let now = self.time.exact();
+        let ages = (0..BUCKETS).map(|bucket| Some(now.saturating_sub(self.pulses.read(bucket).t_ok?)));
+        ages.reduce(|a, b| Some(a?.max(b?)))?.map(Duration::from_nanos)
     }
 
     #[cfg(test)]
     pub(super) fn watched(&self) -> usize {
-        self.slots
-            .iter()
-            .map(|slot| slot.lock())
-            .map(|state| state.bucket.watched() + state.flights.len())
-            .sum()
+        self.slots.iter().map(Slot::lock).map(|state| state.bucket.watched() + state.flights.len()).sum()
     }
+}
+
+/// The bucket of a tag.
+#[inline]
+const fn bucket(tag: &[u8; 16]) -> usize {
+    tag[0] as usize % BUCKETS
 }
 
 impl Slot {
     /// No foreign code runs under the lock, so a poisoned one holds whole data all the same.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The time before the epoch: an entry of the epoch is then at least as new as the time, also if a link is replaced in between.
-    fn pulse(&self) -> Pulse {
-        let t_ok = self.t_ok.load(Ordering::Acquire).checked_sub(1).map(Duration::from_nanos);
-        Pulse { t_ok, epoch: self.epoch.load(Ordering::Acquire) }
-    }
-
-    /// The epoch before the time, for the same reason: a reader of the new time sees the new epoch too.
-    fn publish(&self, bucket: &Bucket) {
-        let pulse = bucket.pulse();
-        let nanos = |t_ok: Moment| u64::try_from(t_ok.as_nanos()).unwrap_or(u64::MAX - 1) + 1;
-        self.epoch.store(pulse.epoch, Ordering::Release);
-        self.t_ok.store(pulse.t_ok.map_or(0, nanos), Ordering::Release);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -369,7 +295,7 @@ impl Watching<'_> {
     }
 
     fn answered(mut self, found: Option<Value>) {
-        let mut state = self.table.slot(&self.id.tag).lock();
+        let mut state = self.table.lock(&self.id);
         let mut holding = Holding { table: self.table };
         if let Some(marker) = self.marker.take() {
             let found = found.map(|value| (value.version(), value));
@@ -394,7 +320,7 @@ impl Drop for Watching<'_> {
         if self.marker.is_none() && self.flight.is_none() {
             return;
         }
-        let mut state = self.table.slot(&self.id.tag).lock();
+        let mut state = self.table.lock(&self.id);
         if let Some(marker) = self.marker.take() {
             state.bucket.withdraw(marker);
         }

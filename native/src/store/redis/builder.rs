@@ -44,6 +44,8 @@ pub struct RedisStoreBuilder {
     root_certificates: Option<Vec<u8>>,
     client_certificate: Option<ClientTlsConfig>,
     timeouts: Timeouts,
+    #[cfg(feature = "crystal")]
+    crystal: Option<String>,
     clock: Arc<dyn Clock>,
 }
 
@@ -63,6 +65,8 @@ impl RedisStoreBuilder {
                 response: Duration::from_millis(500),
                 operation: Duration::from_millis(1500),
             },
+            #[cfg(feature = "crystal")]
+            crystal: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -90,6 +94,16 @@ impl RedisStoreBuilder {
     /// which makes saves a little cheaper.
     pub const fn publish_changes(mut self, publish: bool) -> Self {
         self.publish = publish;
+        self
+    }
+
+    /// While nodes that run the Crystal library `session` are on the same server: tells them of writes on their channel
+    /// (`session:cluster:invalidate`, unless they were configured otherwise), in their form, so that they drop what they hold of a session that was
+    /// imported and deleted; and a [feed](RedisStore::feed) of this store hears what they say. Off by default. No promise of a cache here rests on
+    /// this channel: their messages are sent after the write, and may be lost.
+    #[cfg(feature = "crystal")]
+    pub fn crystal_channel(mut self, channel: impl Into<String>) -> Self {
+        self.crystal = Some(channel.into());
         self
     }
 
@@ -185,6 +199,8 @@ impl RedisStoreBuilder {
             clock: self.clock,
             publish,
             per_subject: self.per_subject,
+            #[cfg(feature = "crystal")]
+            crystal: self.crystal.map(super::crystal::Channel::new).transpose()?,
             #[cfg(feature = "cache")]
             origin,
         };

@@ -6,10 +6,11 @@
 //! callers fail fast.
 
 use core::{
+    error::Error,
     sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use redis::{
     Cmd, ConnectionAddr, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult,
@@ -18,6 +19,7 @@ use redis::{
     cluster_async::ClusterConnection,
     cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
 };
+use rustls::{AlertDescription, CertificateError};
 use session_core::{OsRandom, Random as _};
 use tokio::{
     sync::watch,
@@ -580,8 +582,13 @@ pub(super) fn read<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
 /// What a store says of an error of Redis, whose messages name no keys.
 pub(super) fn store_error(error: &RedisError) -> StoreError {
     match error.kind() {
+        ErrorKind::Io => match refused_by_tls(error) {
+            Some(refused) => StoreError::misconfigured(refused),
+            None => StoreError::unavailable(format!("Redis: {error}")),
+        },
         ErrorKind::AuthenticationFailed
         | ErrorKind::InvalidClientConfig
+        | ErrorKind::MasterNameNotFoundBySentinel
         | ErrorKind::RESP3NotSupported
         | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot) => {
             StoreError::misconfigured(format!("Redis: {error}"))
@@ -594,6 +601,29 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         },
         _ => StoreError::unavailable(format!("Redis: {error}")),
     }
+}
+
+/// What to do about a certificate that one side doesn't accept; trying again would not help.
+fn refused_by_tls(error: &RedisError) -> Option<String> {
+    // So it is wrapped: by the client library, by the runtime.
+    let shared: &Arc<dyn Error + Send + Sync> = error.source()?.downcast_ref()?;
+    let refused: &rustls::Error = shared.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()?;
+    let advice = match refused {
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the URL has to name the server as its certificate does",
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "if its issuer is to be trusted, name it by `RedisStoreBuilder::root_certificates`"
+        }
+        rustls::Error::InvalidCertificate(_) => "the server needs another certificate",
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server wants one of the client: `RedisStoreBuilder::client_certificate`"
+        }
+        rustls::Error::AlertReceived(_) => "the server refuses the client's certificate, or none",
+        rustls::Error::InvalidMessage(_) => "the server doesn't speak TLS on this port",
+        _ => return None,
+    };
+    Some(format!("TLS to Redis failed ({refused}): {advice}"))
 }
 
 const fn timed_out(after: Duration) -> StoreError {

@@ -3,14 +3,14 @@
 use core::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisResult, TlsCertificates, TlsMode,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
+    TlsCertificates,
+    aio::MultiplexedConnection,
     cluster::ClusterClient,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
-use tokio::sync::Mutex;
 
-use super::{connection::Connection, url::Servers};
+use super::{connection::Connection, sentinel::Sentinels, url::Servers};
 use crate::store::StoreError;
 
 /// How long things may take.
@@ -32,8 +32,7 @@ pub(super) struct Dialer {
 
 enum Way {
     Single(Box<Client>),
-    /// A lookup keeps its connections to the Sentinels.
-    Sentinel(Box<Mutex<SentinelClient>>),
+    Sentinel(Box<Sentinels>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -53,17 +52,14 @@ impl Dialer {
 
     fn way(servers: Servers, certificates: Option<TlsCertificates>, timeouts: Timeouts) -> RedisResult<Way> {
         Ok(match servers {
-            Servers::Single(server) => {
-                prepare_tls(server.addr());
-                let server = server.set_tcp_settings(tcp());
-                Way::Single(Box::new(match certificates {
-                    Some(certificates) => Client::build_with_tls(server, certificates)?,
-                    None => Client::open(server)?,
-                }))
-            }
-            Servers::Sentinel { sentinels, service, primary } => Way::Sentinel(Box::new(Mutex::new(
-                sentinel_client(&sentinels, service, &primary, certificates)?,
-            ))),
+            Servers::Single(server) => Way::Single(Box::new(client(*server, certificates.as_ref())?)),
+            Servers::Sentinel { sentinels, service, primary } => Way::Sentinel(Box::new(Sentinels::new(
+                &sentinels,
+                service,
+                *primary,
+                certificates,
+                timeouts.connect,
+            )?)),
             Servers::Cluster(nodes) => {
                 nodes.iter().for_each(|node| prepare_tls(node.addr()));
                 let mut builder = ClusterClient::builder(nodes)
@@ -95,9 +91,11 @@ impl Dialer {
                 (Connection::Node(client.get_multiplexed_async_connection_with_config(config).await?), None)
             }
             Way::Sentinel(sentinels) => {
-                let client = sentinels.lock().await.async_get_client().await?;
-                let connection = client.get_multiplexed_async_connection_with_config(config).await?;
-                (Connection::Node(connection), Some(client.get_connection_info().addr().clone()))
+                let address = sentinels.primary().await?;
+                let client = sentinels.client(address.clone())?;
+                let mut connection = client.get_multiplexed_async_connection_with_config(config).await?;
+                expect_primary(&mut connection).await?;
+                (Connection::Node(connection), Some(address))
             }
             Way::Cluster(client) => (Connection::Cluster(client.get_async_connection().await?), None),
         })
@@ -105,47 +103,32 @@ impl Dialer {
 
     /// Whether the Sentinels name another primary by now. If they can't be asked, the one there was is as good as any.
     pub(super) async fn has_moved(&self, primary: &ConnectionAddr) -> bool {
-        let Way::Sentinel(client) = &self.way else { return false };
-        let named = client.lock().await.async_get_client().await;
-        named.is_ok_and(|named| named.get_connection_info().addr() != primary)
+        let Way::Sentinel(sentinels) = &self.way else { return false };
+        sentinels.primary().await.is_ok_and(|named| named != *primary)
     }
 }
 
-/// A client that asks Sentinels for the primary of a service, and signs in there as `primary` says.
-pub(super) fn sentinel_client(
-    sentinels: &[ConnectionInfo],
-    service: String,
-    primary: &ConnectionInfo,
-    certificates: Option<TlsCertificates>,
-) -> RedisResult<SentinelClient> {
-    prepare_tls(primary.addr());
-    let sentinels = sentinels.iter().map(|info| info.addr().clone());
-    let kind = SentinelServerType::Master;
-    let settings = primary.redis_settings();
-    let mut builder = SentinelClientBuilder::new(sentinels, service, kind)?
-        .set_client_to_redis_protocol(settings.protocol())
-        .set_client_to_redis_db(settings.db())
-        .set_client_to_redis_tcp_settings(tcp())
-        .set_client_to_sentinel_tcp_settings(tcp());
-    if let Some(username) = settings.username() {
-        builder = builder.set_client_to_redis_username(username);
+/// The way to one server.
+pub(super) fn client(info: ConnectionInfo, certificates: Option<&TlsCertificates>) -> RedisResult<Client> {
+    prepare_tls(info.addr());
+    let info = info.set_tcp_settings(tcp());
+    match certificates {
+        Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+        None => Client::open(info),
     }
-    if let Some(password) = settings.password() {
-        builder = builder.set_client_to_redis_password(password);
+}
+
+/// Sentinels name a server before it knows that it is the primary.
+async fn expect_primary(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await?;
+    if info.contains("role:master") {
+        return Ok(());
     }
-    if let Some(mode) = tls_mode(primary) {
-        builder = builder.set_client_to_redis_tls_mode(mode).set_client_to_sentinel_tls_mode(mode);
-    }
-    if let Some(certificates) = certificates {
-        builder = builder
-            .set_client_to_redis_certificates(certificates.clone())
-            .set_client_to_sentinel_certificates(certificates);
-    }
-    builder.build()
+    Err(RedisError::from((ErrorKind::Client, "the server that the Sentinels name is a replica still")))
 }
 
 /// No waiting for more bytes to send; a peer that vanished without a word is noticed in three seconds.
-pub(super) fn tcp() -> TcpSettings {
+fn tcp() -> TcpSettings {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(5))
         .with_interval(Duration::from_secs(2))
@@ -156,16 +139,8 @@ pub(super) fn tcp() -> TcpSettings {
     settings
 }
 
-fn tls_mode(info: &ConnectionInfo) -> Option<TlsMode> {
-    match info.addr() {
-        ConnectionAddr::TcpTls { insecure: true, .. } => Some(TlsMode::Insecure),
-        ConnectionAddr::TcpTls { .. } => Some(TlsMode::Secure),
-        _ => None,
-    }
-}
-
 /// The client library panics if more than one provider of cryptography is compiled in and the program chose none.
-pub(super) fn prepare_tls(addr: &ConnectionAddr) {
+fn prepare_tls(addr: &ConnectionAddr) {
     let is_tls = matches!(addr, ConnectionAddr::TcpTls { .. });
     if is_tls && rustls::crypto::CryptoProvider::get_default().is_none() {
         // Someone else may have been faster: then there is one, which is all that is needed.

@@ -26,10 +26,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+#[cfg(feature = "crystal")]
+use super::crystal::News;
 use super::{
-    RedisStore,
+    Origin, RedisStore,
     connection::{pause, read, store_error},
-    dial::{prepare_tls, sentinel_client, tcp},
+    dial::client,
+    sentinel::Sentinels,
     url::Servers,
 };
 use crate::store::{
@@ -84,11 +87,9 @@ impl Feed for RedisFeed {
             Servers::Sentinel { sentinels, service, primary } => {
                 let settings = primary.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
                 let primary = (**primary).clone().set_redis_settings(settings);
-                let certificates = inner.origin.certificates.clone();
-                match sentinel_client(sentinels, service.clone(), &primary, certificates) {
-                    Ok(client) => {
-                        ear(Node::Named(Box::new(tokio::sync::Mutex::new(client))), false).listen().await;
-                    }
+                let Origin { certificates, connect, .. } = &inner.origin;
+                match Sentinels::new(sentinels, service.clone(), primary, certificates.clone(), *connect) {
+                    Ok(sentinels) => ear(Node::Named(Box::new(sentinels)), false).listen().await,
                     // The store itself was connected with the same.
                     Err(error) => {
                         tracing::error!(error = %store_error(&error), "the session cache can't listen");
@@ -146,7 +147,7 @@ async fn listen_to_cluster(seeds: &[ConnectionInfo], ear: impl Fn(ConnectionInfo
 enum Node {
     One(Box<ConnectionInfo>),
     /// Whoever the Sentinels name.
-    Named(Box<tokio::sync::Mutex<redis::sentinel::SentinelClient>>),
+    Named(Box<Sentinels>),
 }
 
 /// Listens to one primary.
@@ -199,6 +200,8 @@ impl fmt::Display for Deaf {
 
 /// What the connection's reader shares with who sends heartbeats.
 struct Line {
+    #[cfg(feature = "crystal")]
+    store: RedisStore,
     link: Mutex<Option<Link>>,
     is_lost: watch::Sender<bool>,
 }
@@ -208,10 +211,28 @@ impl Line {
     fn push(&self, PushInfo { kind, data }: PushInfo) {
         match kind {
             PushKind::Message | PushKind::SMessage => {
-                let message = data.into_iter().nth(1);
-                if let (Some(Value::BulkString(message)), Some(link)) = (message, &*self.link()) {
-                    link.message(&message);
+                let mut data = data.into_iter();
+                let (channel, message) = (data.next(), data.next());
+                let (Some(Value::BulkString(message)), Some(link)) = (message, &*self.link()) else { return };
+                #[cfg(feature = "crystal")]
+                if let (Some(Value::BulkString(channel)), Some(crystal)) =
+                    (&channel, &self.store.inner.crystal)
+                    && *channel == crystal.name.as_bytes()
+                {
+                    return match crystal.read(&message, &self.store.inner.keys) {
+                        News::Of(keys) => keys.iter().for_each(|key| link.forget(key)),
+                        News::All => link.clear(),
+                        News::Unreadable => {
+                            tracing::warn!(
+                                bytes = message.len(),
+                                "a message of a Crystal node can't be read"
+                            );
+                            link.clear();
+                        }
+                    };
                 }
+                let _ = channel;
+                link.message(&message);
             }
             PushKind::Disconnection | PushKind::Unsubscribe | PushKind::SUnsubscribe => self.lose(),
             _ => {}
@@ -254,7 +275,12 @@ impl Ear {
     /// Connects and listens until something isn't right.
     async fn listen_once(&self) -> Result<core::convert::Infallible, Deaf> {
         let (client, address) = self.client().await?;
-        let line = Arc::new(Line { link: Mutex::new(None), is_lost: watch::Sender::new(false) });
+        let line = Arc::new(Line {
+            #[cfg(feature = "crystal")]
+            store: self.store.clone(),
+            link: Mutex::new(None),
+            is_lost: watch::Sender::new(false),
+        });
         let _losing = Losing(&line);
         let config = self.config().set_push_sender({
             let line = Arc::clone(&line);
@@ -281,6 +307,11 @@ impl Ear {
             connection.subscribe(self.store.inner.keys.channel()).await?;
             Buckets { slots: Vec::new(), held: (0..=u8::MAX).collect() }
         };
+        // In a cluster too: what is published plainly is heard at every node.
+        #[cfg(feature = "crystal")]
+        if let Some(crystal) = &self.store.inner.crystal {
+            connection.subscribe(&crystal.name).await?;
+        }
         let Some(first) = buckets.held.first() else {
             // A replica, or a primary of nothing.
             sleep(TOPOLOGY_EVERY).await;
@@ -315,23 +346,19 @@ impl Ear {
     }
 
     async fn client(&self) -> Result<(Client, ConnectionAddr), Deaf> {
-        let client = match &self.node {
+        let (client, address) = match &self.node {
             Node::One(info) => {
-                prepare_tls(info.addr());
                 let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-                let info = (**info).clone().set_redis_settings(settings).set_tcp_settings(tcp());
-                match &self.store.inner.origin.certificates {
-                    Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
-                    None => Client::open(info)?,
-                }
+                let info = (**info).clone().set_redis_settings(settings);
+                let address = info.addr().clone();
+                (client(info, self.store.inner.origin.certificates.as_ref())?, address)
             }
             Node::Named(sentinels) => {
-                timeout(self.links.lease(), async { sentinels.lock().await.async_get_client().await })
-                    .await
-                    .map_err(|_| Deaf::Silent)??
+                let named = timeout(self.links.lease(), sentinels.primary()).await;
+                let address = named.map_err(|_| Deaf::Silent)??;
+                (sentinels.client(address.clone())?, address)
             }
         };
-        let address = client.get_connection_info().addr().clone();
         Ok((client, address))
     }
 
@@ -381,9 +408,8 @@ impl Ear {
         if !self.store.inner.connections.are_to(address) {
             return Err(Deaf::Moved);
         }
-        let named = async { sentinels.lock().await.async_get_client().await };
-        match timeout(self.links.lease() / 3, named).await {
-            Ok(Ok(client)) if client.get_connection_info().addr() != address => Err(Deaf::Moved),
+        match timeout(self.links.lease() / 3, sentinels.primary()).await {
+            Ok(Ok(named)) if named != *address => Err(Deaf::Moved),
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | name | type | what |
 //! |---|---|---|
-//! | `session:{3f}:s:<key>` | string | a record: [`value`](super::value) |
+//! | `session:{3f}:s:<key>` | string | a record: [`value`](super::value); empty: a tombstone, there was one a moment ago |
 //! | `session:{a1}:u:<tag>` | sorted set | the sessions of a subject, by when they end |
 //! | `session:{a1}:c:<tag>` | set | sessions of a subject that are beyond its limit, until they are ended |
 //! | `session:{a1}:e:<tag>` | string | the epoch of a subject, in decimal |

@@ -9,6 +9,7 @@ mod dial;
 mod feed;
 mod keys;
 mod query;
+mod sentinel;
 mod url;
 mod value;
 
@@ -21,6 +22,8 @@ use connection::{Connections, Script};
 pub use feed::RedisFeed;
 use keys::{Keys, bucket};
 use redis::{Cmd, FromRedisValue};
+#[cfg(feature = "crystal")]
+use session_core::interop::crystal::ClusterMessageType;
 use session_core::{Key, SubjectTag, Timestamp, Version};
 
 use super::{Found, Lookup, Record, Saved, Store, StoreError};
@@ -34,6 +37,9 @@ use crate::clock::Clock;
 /// # What Redis promises
 /// On one primary, everything the contract of [`Store`] says. Replication to others is asynchronous: a failover may undo what the last moments
 /// wrote, ended sessions included. [`RedisStoreBuilder::replicas`] makes deletions and revocations wait until replicas have them.
+///
+/// A deleted session leaves a tombstone of some hundred bytes for a minute, so that a creation which the network held back meanwhile can't
+/// bring it back; it counts as no session.
 ///
 /// # URLs
 /// | | |
@@ -69,6 +75,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     publish: &'static str,
     per_subject: u32,
+    #[cfg(feature = "crystal")]
+    crystal: Option<crystal::Channel>,
     /// Where a feed is to listen.
     #[cfg(feature = "cache")]
     origin: Origin,
@@ -169,6 +177,9 @@ mod message {
 /// Beyond the longest life of a session ([`Expiry::LONGEST`](session_core::Expiry::LONGEST)): the epoch of a subject that was revoked is kept
 /// until no session of before can be alive.
 const EPOCH_LIFE: Duration = Duration::from_secs(401 * 86_400);
+/// How long a deleted key can't be created: far beyond the seconds that a command is under way at most, before its connection is given up and TCP
+/// with it (`dial::tcp`), also if a proxy between holds its bytes back.
+const TOMBSTONE_LIFE: Duration = Duration::from_secs(60);
 /// An index outlives what it lists by this.
 const INDEX_GRACE: Duration = Duration::from_secs(60);
 
@@ -312,6 +323,7 @@ const MOST_MILLIS: u64 = 1 << 52;
 /// What happens rarely is boxed: every load and save would have to carry its future around.
 impl Store for RedisStore {
     const NAME: &'static str = "redis";
+    const REMEMBERED_SAVES: u64 = value::VERSIONS_BEFORE;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
         let Inner { connections, keys, scripts, .. } = &*self.inner;
@@ -321,6 +333,10 @@ impl Store for RedisStore {
                 command.arg(&value[..]).arg(self.left(record.expires_at));
             })
             .await?;
+        #[cfg(feature = "crystal")]
+        if created {
+            self.tell_crystal(ClusterMessageType::SessionInvalidated, Some(key)).await;
+        }
         // Filed after it is there, so that whoever finds it in the index, and has to end it, finds it.
         if let (true, Some(subject)) = (created, &record.subject) {
             Box::pin(self.file(subject, key, record.expires_at)).await?;
@@ -359,7 +375,7 @@ impl Store for RedisStore {
                 Box::pin(futures_util::future::try_join(touched, epoch)).await?
             }
         };
-        let Some(record) = value.map(value::decode).transpose()? else { return Ok(None) };
+        let Some(record) = value::read(value)? else { return Ok(None) };
         if let (Some(_), Some(subject)) = (lookup.touch, &record.subject) {
             Box::pin(self.file(subject, key, record.expires_at)).await?;
         }
@@ -379,6 +395,8 @@ impl Store for RedisStore {
         match saved {
             redis::Value::Int(0) => Ok(Saved::Gone),
             redis::Value::Int(done) => {
+                #[cfg(feature = "crystal")]
+                self.tell_crystal(ClusterMessageType::SessionInvalidated, Some(key)).await;
                 if let (2, Some(subject)) = (done, &record.subject) {
                     Box::pin(self.file(subject, key, record.expires_at)).await?;
                 }
@@ -392,10 +410,16 @@ impl Store for RedisStore {
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
         let Inner { keys, scripts, .. } = &*self.inner;
         let (bucket, message) = (bucket(key), message::deleted(key));
-        self.eval_replicated(bucket, &scripts.delete, &[&keys.record(key)], |command| {
-            self.publish(command, bucket, &message);
-        })
-        .await
+        let deleted = self
+            .eval_replicated(bucket, &scripts.delete, &[&keys.record(key)], |command| {
+                command.arg(TOMBSTONE_LIFE.as_millis() as u64);
+                self.publish(command, bucket, &message);
+            })
+            .await;
+        // Also if nobody knows whether it was, as replicas may not have answered.
+        #[cfg(feature = "crystal")]
+        self.tell_crystal(ClusterMessageType::SessionDeleted, Some(key)).await;
+        deleted
     }
 
     async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {

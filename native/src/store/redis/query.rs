@@ -49,17 +49,20 @@ impl Query for RedisStore {
         .await
     }
 
-    /// Reads names, and no values.
+    /// Reads names and lengths, and no values.
     async fn len(&self) -> Result<u64, StoreError> {
         let primaries = self.primaries().await?;
         let mut next = Some(0);
+        // A scan may name one twice.
         let mut seen = HashSet::new();
+        let mut count = 0;
         while let Some(cursor) = next {
-            let (keys, further) = self.scan_keys(cursor, &primaries).await?;
-            seen.extend(keys);
+            let (mut keys, further) = self.scan_keys(cursor, &primaries).await?;
+            keys.retain(|key| seen.insert(*key));
+            count += self.alive(keys).await?.len() as u64;
             next = further;
         }
-        Ok(seen.len() as u64)
+        Ok(count)
     }
 
     /// In batches, each deletion as that of one session. What is created meanwhile may stay.
@@ -70,9 +73,11 @@ impl Query for RedisStore {
         while let Some(cursor) = next {
             let (found, further) = self.scan_keys(cursor, &primaries).await?;
             // One by one, so that none is deleted whose message isn't on its way.
-            try_join_all(found.iter().map(|key| self.delete(key))).await?;
+            try_join_all(self.alive(found).await?.iter().map(|key| self.delete(key))).await?;
             next = further;
         }
+        #[cfg(feature = "crystal")]
+        self.tell_crystal(session_core::interop::crystal::ClusterMessageType::CacheClear, None).await;
         let message = message::cleared();
         match *publish {
             "" => {}
@@ -183,14 +188,22 @@ impl RedisStore {
         Ok((names.iter().filter_map(|name| keys.parse(name)).collect(), next))
     }
 
+    /// Those of these keys under which something else than a tombstone stands.
+    async fn alive(&self, mut listed: Vec<Key>) -> Result<Vec<Key>, StoreError> {
+        let names: Vec<String> = listed.iter().map(|key| self.inner.keys.record(key)).collect();
+        let mut lengths = self.one_by_one::<u64>("STRLEN", &names).await?.into_iter();
+        listed.retain(|_| lengths.next().is_some_and(|length| length > 0));
+        Ok(listed)
+    }
+
     /// The records that are there, of these keys.
     async fn records(&self, listed: &[Key]) -> Result<Vec<(Key, Record)>, StoreError> {
         let names: Vec<String> = listed.iter().map(|key| self.inner.keys.record(key)).collect();
         let values: Vec<Option<Vec<u8>>> = self.mget(&names).await?;
         let mut records = Vec::with_capacity(values.len());
         for (key, value) in listed.iter().zip(values) {
-            if let Some(value) = value {
-                records.push((*key, value::decode(value)?));
+            if let Some(record) = value::read(value)? {
+                records.push((*key, record));
             }
         }
         Ok(records)
@@ -221,8 +234,8 @@ impl RedisStore {
         Ok(values)
     }
 
-    /// For a cluster: a command of its own for each name, all at once. Of one command with all the names, which the client library would split,
-    /// it doesn't redirect the parts whose slot is on the move.
+    /// A command of its own for each name, all at once. In a cluster always: of one command with all the names, which the client library would
+    /// split, it doesn't redirect the parts whose slot is on the move.
     async fn one_by_one<T: redis::FromRedisValue + Send>(
         &self,
         command: &'static str,

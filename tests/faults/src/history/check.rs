@@ -3,6 +3,7 @@
 //! An operation whose outcome is unknown may take effect at any time after it began, or never. So may one that was acknowledged while
 //! that was worth nothing, and what loads saw in that time proves nothing.
 
+use core::time::Duration;
 use std::collections::HashMap;
 
 use super::{Action, Answer, FIELDS, History, Moment, Operation, Outcome};
@@ -47,18 +48,87 @@ pub enum Violation {
     },
 }
 
+impl Violation {
+    const fn session(&self) -> usize {
+        match *self {
+            Self::LostUpdate { session }
+            | Self::DoubleEffect { session }
+            | Self::StaleRead { session }
+            | Self::Resurrection { session }
+            | Self::OldToken { session }
+            | Self::Vanished { session }
+            | Self::Bleed { session } => session,
+        }
+    }
+}
+
+/// Panics unless there is no violation; then with all that happened to the first session in question.
+///
+/// # Panics
+/// So.
+#[track_caller]
+pub fn assert_clean(history: &History) {
+    let violations = check(history);
+    let Some(first) = violations.first() else { return };
+    let session = first.session();
+    let mut operations: Vec<_> = history.operations.iter().filter(|one| one.session == session).collect();
+    operations.sort_by_key(|one| one.begun);
+    let lines: Vec<_> = operations.iter().map(|one| format!("{one:?}")).collect();
+    let some: Vec<_> = violations.iter().take(20).collect();
+    panic!("{} violations: {some:?}\nsession {session}:\n{}", violations.len(), lines.join("\n"));
+}
+
 /// Every violation of a history; none if it is one of a store that keeps its promises.
 #[must_use]
 pub fn check(history: &History) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (session, operations) in by_session(history) {
+        Checker { history, session, operations, violations: &mut violations }.check();
+    }
+    violations
+}
+
+/// Loads that showed less than an exact one would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// How many there were.
+    pub loads: usize,
+    /// How long ago that was acknowledged which the stalest of them didn't show.
+    pub oldest: Duration,
+}
+
+/// How stale loads were, as far as counters and ends of sessions show it.
+#[must_use]
+pub fn stale(history: &History) -> Stale {
+    let mut stale = Stale::default();
+    for operations in by_session(history).into_values() {
+        let done = |action: fn(&Action) -> bool| {
+            let done = operations.iter().filter(|one| one.outcome == Outcome::Done && action(&one.action));
+            let mut done: Vec<&Operation> = done.copied().collect();
+            done.sort_by_key(|one| one.ended);
+            done
+        };
+        let increments = done(|action| matches!(action, Action::Increment(_)));
+        let ends = done(|action| *action == Action::Destroy);
+        for load in &operations {
+            let Action::Load(Answer::Active { count, .. }) = load.action else { continue };
+            let missing = increments.get(usize::try_from(count).unwrap_or(usize::MAX));
+            let unseen = [missing, ends.first()].into_iter().flatten().filter(|one| one.ended < load.begun);
+            if let Some(first) = unseen.map(|one| one.time.end).min() {
+                stale.loads += 1;
+                stale.oldest = load.time.start.saturating_sub(first).max(stale.oldest);
+            }
+        }
+    }
+    stale
+}
+
+fn by_session(history: &History) -> HashMap<usize, Vec<&Operation>> {
     let mut sessions: HashMap<usize, Vec<&Operation>> = HashMap::new();
     for operation in &history.operations {
         sessions.entry(operation.session).or_default().push(operation);
     }
-    let mut violations = Vec::new();
-    for (session, operations) in sessions {
-        Checker { history, session, operations, violations: &mut violations }.check();
-    }
-    violations
+    sessions
 }
 
 struct Checker<'a> {
@@ -111,23 +181,30 @@ impl Checker<'_> {
         })
     }
 
+    /// Whether a load, or a write, has to know of what an earlier operation did or saw. Writes compare versions in the store itself: no cache
+    /// makes them late.
+    fn must_know(&self, later: &Operation, earlier: &Operation) -> bool {
+        let may_be_cached =
+            matches!(later.action, Action::Load(_)) && !later.is_exact && later.node != earlier.node;
+        let is_fresh =
+            may_be_cached && later.time.start.saturating_sub(earlier.time.end) <= self.history.staleness;
+        earlier.ended < later.begun && !is_fresh
+    }
+
     /// After an end, or a load that saw one, nothing succeeds; after a rotation, nothing with the old token.
     fn ends_are_final(&mut self) {
-        let mut ended = Moment::MAX;
-        let mut replaced: HashMap<usize, Moment> = HashMap::new();
-        for operation in self.operations.iter().filter(|operation| self.is_sure(operation)) {
+        let mut ends = Vec::new();
+        let mut replacements = Vec::new();
+        for operation in self.operations.iter().copied().filter(|operation| self.is_sure(operation)) {
             let is_answer = matches!(operation.action, Action::Load(_));
             if is_answer && !self.is_issued_for_sure(operation.token) {
                 continue;
             }
-            let replaced = match operation.action {
-                Action::Destroy | Action::Load(Answer::Ended) => &mut ended,
-                Action::Rotate(_) | Action::Load(Answer::Replaced) => {
-                    replaced.entry(operation.token).or_insert(Moment::MAX)
-                }
-                _ => continue,
-            };
-            *replaced = operation.ended.min(*replaced);
+            match operation.action {
+                Action::Destroy | Action::Load(Answer::Ended) => ends.push(operation),
+                Action::Rotate(_) | Action::Load(Answer::Replaced) => replacements.push(operation),
+                _ => {}
+            }
         }
         for operation in &self.operations {
             let is_use = match operation.action {
@@ -141,9 +218,11 @@ impl Checker<'_> {
             if !is_use || self.history.at_risk.contains(&operation.ended) {
                 continue;
             }
-            if operation.begun > ended {
+            let is_replaced =
+                |one: &&Operation| one.token == operation.token && self.must_know(operation, one);
+            if ends.iter().any(|end| self.must_know(operation, end)) {
                 self.violations.push(Violation::Resurrection { session: self.session });
-            } else if replaced.get(&operation.token).is_some_and(|replaced| operation.begun > *replaced) {
+            } else if replacements.iter().any(is_replaced) {
                 self.violations.push(Violation::OldToken { session: self.session });
             }
         }
@@ -151,14 +230,13 @@ impl Checker<'_> {
 
     /// A load sees every increment that was acknowledged before it began, whatever an earlier load saw, and none that was not yet asked for.
     fn counts_only_grow(&mut self) {
-        let increments = || self.operations.iter().filter(|one| matches!(one.action, Action::Increment(_)));
-        let mut acknowledged: Vec<_> =
-            increments().filter(|one| self.is_sure(one)).map(|one| one.ended).collect();
-        acknowledged.sort_unstable();
-        // In the order of their beginnings, as all operations.
-        let asked: Vec<_> =
-            increments().filter(|one| one.outcome != Outcome::NotDone).map(|one| one.begun).collect();
-        let mut loads: Vec<_> = self
+        let increments: Vec<&Operation> = self
+            .operations
+            .iter()
+            .copied()
+            .filter(|one| matches!(one.action, Action::Increment(_)) && one.outcome != Outcome::NotDone)
+            .collect();
+        let loads: Vec<(&Operation, u64)> = self
             .operations
             .iter()
             .filter_map(|one| match one.action {
@@ -166,24 +244,20 @@ impl Checker<'_> {
                 _ => None,
             })
             .collect();
-        let before = |moments: &[Moment], moment| moments.partition_point(|one| *one < moment) as u64;
-        let mut by_end: Vec<_> =
-            loads.iter().filter(|(load, _)| !self.history.at_risk.contains(&load.ended)).copied().collect();
-        by_end.sort_by_key(|(load, _)| load.ended);
-        let mut earlier = by_end.into_iter().peekable();
-        let mut seen = 0;
-        loads.sort_by_key(|(load, _)| load.begun);
-        for (load, count) in loads {
-            if count > before(&asked, load.ended) {
+        let is_at_risk = |load: &Operation| self.history.at_risk.contains(&load.ended);
+        for &(load, count) in &loads {
+            let asked = increments.iter().filter(|one| one.begun < load.ended).count() as u64;
+            if count > asked {
                 self.violations.push(Violation::DoubleEffect { session: self.session });
             }
-            if self.history.at_risk.contains(&load.ended) {
+            if is_at_risk(load) {
                 continue;
             }
-            while let Some((_, count)) = earlier.next_if(|(one, _)| one.ended < load.begun) {
-                seen = count.max(seen);
-            }
-            if count < before(&acknowledged, load.begun) {
+            let known = |one: &&&Operation| self.is_sure(one) && self.must_know(load, one);
+            let acknowledged = increments.iter().filter(known).count() as u64;
+            let earlier = loads.iter().filter(|(one, _)| !is_at_risk(one) && self.must_know(load, one));
+            let seen = earlier.map(|(_, count)| *count).max().unwrap_or(0);
+            if count < acknowledged {
                 self.violations.push(Violation::LostUpdate { session: self.session });
             } else if count < seen {
                 self.violations.push(Violation::StaleRead { session: self.session });
@@ -235,7 +309,7 @@ impl Checker<'_> {
             }
         };
         let is_replaced =
-            writes().any(|(_, one)| self.is_sure(one) && one.begun > since && one.ended < load.begun);
+            writes().any(|(_, one)| self.is_sure(one) && one.begun > since && self.must_know(load, one));
         (is_replaced && !is_at_risk).then_some(Violation::LostUpdate { session: self.session })
     }
 

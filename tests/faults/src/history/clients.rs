@@ -7,12 +7,14 @@ use core::{
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use session_native::{
     Client, Error, Rejection, Session, SessionData, Sessions, SetCookie, State, Store, Stored,
+    store::Freshness,
 };
 use tokio::{task::JoinSet, time::sleep};
 
@@ -42,13 +44,28 @@ pub struct Workload {
     pub sessions: usize,
     /// How many operations are recorded at least; clients go on until the faults are over too.
     pub operations: usize,
+    /// How many of a hundred requests sign out.
+    pub sign_outs: u32,
+    /// How old an answer may be: [`History::staleness`]. If it is more than none, a quarter of the loads are exact all the same.
+    pub staleness: Duration,
+    /// Whether the store tries again by itself. Then who is told that the session has ended may have done something to it before.
+    pub is_retried: bool,
     /// Where chance begins.
     pub seed: u64,
 }
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { clients: 16, sessions: 8, operations: 20_000, seed: 1 }
+        let staleness = Duration::ZERO;
+        Self {
+            clients: 16,
+            sessions: 8,
+            operations: 20_000,
+            sign_outs: 2,
+            staleness,
+            is_retried: false,
+            seed: 1,
+        }
     }
 }
 
@@ -64,8 +81,22 @@ pub async fn run<S: Store>(
     workload: Workload,
     faults: impl AsyncFnOnce(&dyn Fn() -> Moment),
 ) -> History {
+    run_on(core::slice::from_ref(sessions), workload, faults).await
+}
+
+/// As [`run`], on several nodes that share a store, each with a provider of its own: any of them serves any request.
+///
+/// # Panics
+/// As [`run`], and if there is no node.
+pub async fn run_on<S: Store>(
+    nodes: &[Sessions<Data, Stored<S>>],
+    workload: Workload,
+    faults: impl AsyncFnOnce(&dyn Fn() -> Moment),
+) -> History {
     let world = Arc::new(World {
-        sessions: sessions.clone(),
+        nodes: nodes.into(),
+        workload,
+        start: Instant::now(),
         slots: (0..workload.sessions).map(|_| Mutex::default()).collect(),
         dead: Mutex::default(),
         clock: AtomicU64::new(1),
@@ -76,29 +107,35 @@ pub async fn run<S: Store>(
     let mut clients = JoinSet::new();
     for client in 0..workload.clients {
         let rng = Rng::with_seed(workload.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ client as u64);
-        let worker = Worker { world: Arc::clone(&world), rng, operations: Vec::new() };
-        clients.spawn(worker.work(workload.operations));
+        clients.spawn(Worker::new(Arc::clone(&world), rng).work());
     }
     faults(&|| world.now()).await;
     world.are_faults_over.store(true, Ordering::SeqCst);
     let mut operations = clients.join_all().await.concat();
+    // From here on every node knows all that was done.
+    sleep(workload.staleness).await;
     operations.extend(audit(&world).await);
-    History { operations, at_risk: 0..0 }
+    History { operations, at_risk: 0..0, staleness: workload.staleness }
 }
 
-/// Loads every session by each of its tokens.
+/// Loads every session by each of its tokens, on every node.
 async fn audit<S: Store>(world: &Arc<World<S>>) -> Vec<Operation> {
-    let mut auditor = Worker { world: Arc::clone(world), rng: Rng::with_seed(0), operations: Vec::new() };
+    let mut auditor = Worker::new(Arc::clone(world), Rng::with_seed(0));
     let slots = world.slots.iter().flat_map(|slot| lock(slot).clone());
     let tokens: Vec<_> = slots.chain(lock(&world.dead).iter().cloned()).collect();
     for ticket in tokens {
-        until("the store answers", async || auditor.load(&ticket).await.is_ok()).await;
+        for node in 0..world.nodes.len() {
+            auditor.node = node;
+            until("the store answers", async || auditor.load(&ticket).await.is_ok()).await;
+        }
     }
     auditor.operations
 }
 
 struct World<S> {
-    sessions: Sessions<Data, Stored<S>>,
+    nodes: Box<[Sessions<Data, Stored<S>>]>,
+    workload: Workload,
+    start: Instant,
     /// The sessions that live, as their owners' browsers know them.
     slots: Box<[Mutex<Option<Ticket>>]>,
     /// Tokens that were replaced, or whose sessions have ended.
@@ -135,17 +172,41 @@ const PAUSE: Duration = Duration::from_millis(5);
 struct Worker<S> {
     world: Arc<World<S>>,
     rng: Rng,
+    /// Which one serves the request that is under way.
+    node: usize,
     operations: Vec<Operation>,
 }
 
 /// The store did not answer.
 struct NoAnswer;
 
+/// When an operation began.
+#[derive(Clone, Copy)]
+struct Begin {
+    moment: Moment,
+    time: Duration,
+}
+
 impl<S: Store> Worker<S> {
-    async fn work(mut self, enough: usize) -> Vec<Operation> {
+    fn new(world: Arc<World<S>>, rng: Rng) -> Self {
+        Self { world, rng, node: 0, operations: Vec::new() }
+    }
+
+    fn sessions(&self) -> &Sessions<Data, Stored<S>> {
+        &self.world.nodes[self.node]
+    }
+
+    fn begin(&self) -> Begin {
+        let moment = self.world.now();
+        Begin { moment, time: self.world.start.elapsed() }
+    }
+
+    async fn work(mut self) -> Vec<Operation> {
         let world = Arc::clone(&self.world);
+        let enough = world.workload.operations;
         while world.recorded.load(Ordering::SeqCst) < enough || !world.are_faults_over.load(Ordering::SeqCst)
         {
+            self.node = self.rng.usize(..world.nodes.len());
             let slot = self.rng.usize(..world.slots.len());
             let ticket = lock(&world.slots[slot]).clone();
             let Some(ticket) = ticket else {
@@ -187,20 +248,20 @@ impl<S: Store> Worker<S> {
         session: Session<Data>,
     ) -> Result<(), NoAnswer> {
         match dice {
+            dice if dice + self.world.workload.sign_outs >= 100 => self.destroy(slot, ticket, session).await,
             40..68 => self.increment(ticket, session).await,
             68..88 => self.change(ticket, session).await,
-            88..98 => self.rotate(slot, ticket, session, dice < 93).await,
-            _ => self.destroy(slot, ticket, session).await,
+            _ => self.rotate(slot, ticket, session, dice < 93).await,
         }
     }
 
     async fn create(&mut self, slot: usize) {
         let number = self.world.created.fetch_add(1, Ordering::SeqCst);
         let name = name(number);
-        let mut session = self.world.sessions.create();
+        let mut session = self.sessions().create();
         session.authenticate(name.clone());
         session.data_mut().owner = name;
-        let begun = self.world.now();
+        let begun = self.begin();
         let (cookie, outcome) = self.commit(&mut session).await;
         let ticket = Ticket { session: number, token: 0, cookie: cookie.unwrap_or_default() };
         self.record(&ticket, begun, Action::Create, outcome);
@@ -225,8 +286,11 @@ impl<S: Store> Worker<S> {
     }
 
     async fn load(&mut self, ticket: &Ticket) -> Result<Option<Session<Data>>, NoAnswer> {
-        let begun = self.world.now();
-        let loaded = self.world.sessions.load(&ticket.cookie, &Client::default()).await;
+        let begun = self.begin();
+        let is_exact = self.world.workload.staleness.is_zero() || self.rng.u32(..4) == 0;
+        let freshness = if is_exact { Freshness::Linearizable } else { Freshness::Cached };
+        let cookie = [ticket.cookie.as_bytes()];
+        let loaded = self.sessions().load_with(cookie, &Client::default(), freshness).await;
         let (answer, session) = match loaded {
             Ok(session) => match session.state() {
                 State::Active => (answer_of(&session), Ok(Some(session))),
@@ -241,29 +305,32 @@ impl<S: Store> Worker<S> {
         };
         let outcome = if session.is_ok() { Outcome::Done } else { Outcome::NotDone };
         self.record(ticket, begun, Action::Load(answer), outcome);
+        if let Some(load) = self.operations.last_mut() {
+            load.is_exact = is_exact;
+        }
         session
     }
 
     async fn increment(&mut self, ticket: &Ticket, mut session: Session<Data>) -> Result<(), NoAnswer> {
-        let begun = self.world.now();
+        let begun = self.begin();
         let increment = |data: &mut Data| {
             data.count += 1;
             data.count
         };
-        let (count, outcome) = match self.world.sessions.update(&mut session, increment).await {
+        let (count, outcome) = match self.sessions().update(&mut session, increment).await {
             Ok(count) => (Some(count), Outcome::Done),
-            Err(error) => (None, outcome_of(&error)),
+            Err(error) => (None, self.outcome_of(&error)),
         };
         self.record(ticket, begun, Action::Increment(count), outcome);
         answered(outcome)
     }
 
     async fn change(&mut self, ticket: &Ticket, mut session: Session<Data>) -> Result<(), NoAnswer> {
-        let (field, begun) = (self.rng.usize(..FIELDS), self.world.now());
+        let (field, begun) = (self.rng.usize(..FIELDS), self.begin());
         // The moment is no other operation's.
-        session.data_mut().fields.insert(field, begun);
+        session.data_mut().fields.insert(field, begun.moment);
         let (_, outcome) = self.commit(&mut session).await;
-        self.record(ticket, begun, Action::Change(field, begun), outcome);
+        self.record(ticket, begun, Action::Change(field, begun.moment), outcome);
         answered(outcome)
     }
 
@@ -274,7 +341,7 @@ impl<S: Store> Worker<S> {
         mut session: Session<Data>,
         by_login: bool,
     ) -> Result<(), NoAnswer> {
-        let begun = self.world.now();
+        let begun = self.begin();
         if by_login {
             session.authenticate(name(ticket.session));
         } else {
@@ -296,10 +363,10 @@ impl<S: Store> Worker<S> {
         ticket: &Ticket,
         mut session: Session<Data>,
     ) -> Result<(), NoAnswer> {
-        let begun = self.world.now();
-        let outcome = match self.world.sessions.destroy(&mut session).await {
+        let begun = self.begin();
+        let outcome = match self.sessions().destroy(&mut session).await {
             Ok(_) => Outcome::Done,
-            Err(error) => outcome_of(&error),
+            Err(error) => self.outcome_of(&error),
         };
         self.record(ticket, begun, Action::Destroy, outcome);
         if outcome == Outcome::Done {
@@ -312,17 +379,28 @@ impl<S: Store> Worker<S> {
     async fn commit(&self, session: &mut Session<Data>) -> (Option<String>, Outcome) {
         let mut outcome = Outcome::NotDone;
         for _ in 0..TRIES {
-            match self.world.sessions.commit(session).await {
+            match self.sessions().commit(session).await {
                 Ok(cookie) => return (cookie.as_ref().map(cookie_of), Outcome::Done),
-                Err(error) => match outcome_of(&error) {
-                    // What an earlier try did is not known any better.
-                    Outcome::NotDone => return (None, outcome),
-                    unknown => outcome = unknown,
-                },
+                Err(error) => {
+                    // What an earlier try did is not known any better by one that was refused.
+                    outcome = outcome.max(self.outcome_of(&error));
+                    if matches!(error, Error::Ended(_) | Error::Contended) {
+                        return (None, outcome);
+                    }
+                }
             }
             sleep(PAUSE).await;
         }
         (None, outcome)
+    }
+
+    fn outcome_of(&self, error: &Error) -> Outcome {
+        match error {
+            Error::Ended(Rejection::Revoked) if self.world.workload.is_retried => Outcome::Unknown,
+            Error::Ended(_) | Error::Contended => Outcome::NotDone,
+            Error::Store(_) => Outcome::Unknown,
+            other => panic!("no fault explains this: {other}"),
+        }
     }
 
     fn bury(&self, slot: usize, ticket: &Ticket) {
@@ -341,11 +419,24 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    fn record(&mut self, ticket: &Ticket, begun: Moment, action: Action, outcome: Outcome) {
+    fn record(&mut self, ticket: &Ticket, begun: Begin, action: Action, outcome: Outcome) {
+        let time = begun.time..self.world.start.elapsed();
         let ended = self.world.now();
         self.world.recorded.fetch_add(1, Ordering::SeqCst);
         let Ticket { session, token, .. } = *ticket;
-        self.operations.push(Operation { session, token, begun, ended, action, outcome });
+        let (node, begun) = (self.node, begun.moment);
+        let is_exact = false;
+        self.operations.push(Operation {
+            session,
+            token,
+            begun,
+            ended,
+            time,
+            node,
+            is_exact,
+            action,
+            outcome,
+        });
     }
 }
 
@@ -360,14 +451,6 @@ fn answer_of(session: &Session<Data>) -> Answer {
     let owner = number.filter(|_| session.subject() == Some(owner));
     let fields = core::array::from_fn(|field| fields.get(&field).copied().unwrap_or(0));
     Answer::Active { owner, count: *count, fields }
-}
-
-fn outcome_of(error: &Error) -> Outcome {
-    match error {
-        Error::Ended(_) | Error::Contended => Outcome::NotDone,
-        Error::Store(_) => Outcome::Unknown,
-        other => panic!("no fault explains this: {other}"),
-    }
 }
 
 fn answered(outcome: Outcome) -> Result<(), NoAnswer> {

@@ -44,6 +44,7 @@ impl RedisCluster {
         let options = options
             .config("cluster-enabled yes")
             .config("cluster-config-file nodes.conf")
+            .with_tls("tls-cluster yes")
             .config("cluster-node-timeout 2000")
             // A replica stands for election however long it has not heard of its primary.
             .config("cluster-replica-validity-factor 0");

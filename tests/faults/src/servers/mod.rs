@@ -5,6 +5,7 @@ mod ports;
 mod process;
 mod redis;
 mod sentinel;
+mod tls;
 
 use core::time::Duration;
 use std::time::Instant;
@@ -13,6 +14,7 @@ pub use self::{
     cluster::{Node, RedisCluster, SlotMove},
     redis::{RedisServer, RedisServerBuilder},
     sentinel::{MASTER_NAME, SentinelTrio},
+    tls::{Authority, Identity},
 };
 
 /// How long a server may take to do what it was started or asked for. Far above what it takes on a busy machine.

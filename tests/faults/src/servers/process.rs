@@ -14,6 +14,13 @@ fn program() -> String {
     std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
+/// What the server program says of arguments with which it can't start.
+pub(super) fn complaint(arguments: &[&str]) -> String {
+    let output = Command::new(program()).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{} can't be started: {error}", program()));
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
 pub(super) struct Process {
     child: Child,
     log: PathBuf,

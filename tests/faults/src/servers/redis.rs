@@ -8,12 +8,17 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, RedisError, RedisResult, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ClientTlsConfig, FromRedisValue, RedisError, RedisResult, TlsCertificates,
+    aio::MultiplexedConnection,
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{PATIENCE, ports, process::Process};
+use super::{
+    PATIENCE, ports,
+    process::{self, Process},
+    tls::{Authority, Tls},
+};
 
 /// A Redis (or Valkey) server on a port of 127.0.0.1, with a directory of its own.
 pub struct RedisServer {
@@ -30,6 +35,7 @@ pub struct RedisServerBuilder {
     user: Option<(String, String)>,
     unix_socket: bool,
     sentinel: bool,
+    tls: Option<Tls>,
 }
 
 impl RedisServerBuilder {
@@ -73,9 +79,31 @@ impl RedisServerBuilder {
         self
     }
 
-    pub(super) const fn sentinel(mut self) -> Self {
-        self.sentinel = true;
+    /// Speaks TLS and nothing else, with a certificate for 127.0.0.1. Not every build of a server can: [`RedisServer::has_tls`].
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority) -> Self {
+        let (identity, authority) = (authority.issue("127.0.0.1"), authority.certificate());
+        self.tls = Some(Tls { authority, identity, wants_clients: false });
         self
+    }
+
+    /// Turns away clients without a certificate of the same authority.
+    #[must_use]
+    pub fn client_certificates(mut self) -> Self {
+        if let Some(tls) = &mut self.tls {
+            tls.wants_clients = true;
+        }
+        self
+    }
+
+    /// A line for servers that speak TLS.
+    pub(super) fn with_tls(self, line: &str) -> Self {
+        if self.tls.is_some() { self.config(line) } else { self }
+    }
+
+    /// A Sentinel that is reached as these servers are.
+    pub(super) fn sentinel(&self) -> Self {
+        Self { sentinel: true, tls: self.tls.clone(), ..Self::default() }
     }
 
     /// Starts it, and waits until it answers.
@@ -99,6 +127,9 @@ impl RedisServerBuilder {
     fn launch(self) -> RedisServer {
         let directory = tempfile::Builder::new().prefix("session-").tempdir().expect("a temporary directory");
         let port = ports::free();
+        if let Some(tls) = &self.tls {
+            tls.write(directory.path());
+        }
         fs::write(directory.path().join("server.conf"), self.file(port, directory.path()))
             .expect("a file in the temporary directory");
         let process = Process::start(directory.path(), &self.arguments());
@@ -110,7 +141,9 @@ impl RedisServerBuilder {
     }
 
     fn file(&self, port: u16, directory: &Path) -> String {
-        let mut lines = vec![format!("port {port}"), "bind 127.0.0.1".to_owned()];
+        let mut lines =
+            self.tls.as_ref().map_or_else(|| vec![format!("port {port}")], |tls| tls.config(port));
+        lines.push("bind 127.0.0.1".to_owned());
         if !self.sentinel {
             lines.extend(["save \"\"".to_owned(), "repl-diskless-sync-delay 0".to_owned()]);
         }
@@ -140,6 +173,13 @@ impl RedisServer {
     #[must_use]
     pub fn builder() -> RedisServerBuilder {
         RedisServerBuilder::default()
+    }
+
+    /// Whether the server program was built with TLS.
+    #[must_use]
+    pub fn has_tls() -> bool {
+        // It ends in all cases; if it can, because there is none.
+        process::complaint(&["--port", "0", "--tls-port", "1"]).contains("No tls-cert-file configured")
     }
 
     /// SIGKILL: no goodbye, nothing flushed.
@@ -184,7 +224,7 @@ impl RedisServer {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    /// `redis://…`, with user and password if there are.
+    /// `redis://…`, or `rediss://…`, with user and password if there are.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_at(self.port)
@@ -193,9 +233,10 @@ impl RedisServer {
     /// The same, by way of another port: that of a [`Proxy`](crate::proxy::Proxy).
     #[must_use]
     pub fn url_at(&self, port: u16) -> String {
+        let scheme = if self.options.tls.is_some() { "rediss" } else { "redis" };
         match &self.options.user {
-            Some((name, password)) => format!("redis://{name}:{password}@127.0.0.1:{port}"),
-            None => format!("redis://127.0.0.1:{port}"),
+            Some((name, password)) => format!("{scheme}://{name}:{password}@127.0.0.1:{port}"),
+            None => format!("{scheme}://127.0.0.1:{port}"),
         }
     }
 
@@ -219,7 +260,22 @@ impl RedisServer {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(1)))
             .set_response_timeout(Some(Duration::from_secs(10)));
-        Client::open(self.url())?.get_multiplexed_async_connection_with_config(&config).await
+        let client = match &self.options.tls {
+            Some(Tls { authority, identity, .. }) => {
+                let own = identity.clone();
+                let client_tls = ClientTlsConfig {
+                    client_cert: own.certificate.into_bytes(),
+                    client_key: own.key.into_bytes(),
+                };
+                let root_cert = Some(authority.clone().into_bytes());
+                Client::build_with_tls(
+                    self.url(),
+                    TlsCertificates { client_tls: Some(client_tls), root_cert },
+                )?
+            }
+            None => Client::open(self.url())?,
+        };
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Sends one command, on a connection of its own.

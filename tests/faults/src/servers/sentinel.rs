@@ -39,13 +39,7 @@ impl SentinelTrio {
         }
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            let watch = format!("sentinel monitor {MASTER_NAME} 127.0.0.1 {} 2", servers[0].port());
-            let sentinel = RedisServer::builder()
-                .sentinel()
-                .config(watch)
-                .config(format!("sentinel down-after-milliseconds {MASTER_NAME} 1000"))
-                .config(format!("sentinel failover-timeout {MASTER_NAME} 6000"));
-            sentinels.push(sentinel.start().await);
+            sentinels.push(watching(&options, servers[0].port()).start().await);
         }
         let trio = Self { servers, sentinels };
         for sentinel in &trio.sentinels {
@@ -58,6 +52,20 @@ impl SentinelTrio {
             .await;
         }
         trio
+    }
+
+    /// Another Sentinel, which knows nothing of these and believes that `primary` is the primary of their service: so one speaks that was cut off
+    /// together with it.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    pub async fn cut_off_with(primary: &RedisServer) -> RedisServer {
+        let sentinel = watching(&RedisServer::builder(), primary.port()).start().await;
+        until("the Sentinel finds its primary well", async || {
+            field(&master_state(&sentinel).await, "flags") == Some("master")
+        })
+        .await;
+        sentinel
     }
 
     /// `redis://127.0.0.1:PORT` of each Sentinel.
@@ -129,6 +137,15 @@ impl SentinelTrio {
         let port: u16 = address.get(1)?.parse().ok()?;
         self.servers.iter().position(|server| server.port() == port)
     }
+}
+
+/// A Sentinel that watches a primary, reached as servers of these options are.
+fn watching(options: &RedisServerBuilder, primary: u16) -> RedisServerBuilder {
+    options
+        .sentinel()
+        .config(format!("sentinel monitor {MASTER_NAME} 127.0.0.1 {primary} 2"))
+        .config(format!("sentinel down-after-milliseconds {MASTER_NAME} 1000"))
+        .config(format!("sentinel failover-timeout {MASTER_NAME} 6000"))
 }
 
 async fn master_state(sentinel: &RedisServer) -> Vec<String> {

@@ -1,8 +1,9 @@
-import * as api from 'session-edge';
+import * as edge from 'session-edge';
+import * as moving from 'session-edge/import';
 import { data } from './data.mjs';
 import { report } from './scenario.mjs';
 
-globalThis.inPage = () => report(api, data);
+globalThis.inPage = () => report({ ...edge, ...moving }, data);
 globalThis.inServiceWorker = async () => {
   await navigator.serviceWorker.register('/worker.js', { type: 'module' });
   await navigator.serviceWorker.ready;

@@ -1,5 +1,9 @@
--- Deletes a record.
--- KEYS: record. ARGV: PUBLISH or SPUBLISH or nothing, channel, message.
+-- Deletes a record. An empty value takes its place for a while, a tombstone, so that it stays deleted.
+-- KEYS: record. ARGV: milliseconds to live of the tombstone, PUBLISH or SPUBLISH or nothing, channel, message.
 -- 1: deleted; 0: there was none. The message is sent in both cases: an earlier try may have been cut off from its subscribers.
-if ARGV[1] ~= '' then redis.call(ARGV[1], ARGV[2], ARGV[3]) end
-return redis.call('UNLINK', KEYS[1])
+if ARGV[2] ~= '' then redis.call(ARGV[2], ARGV[3], ARGV[4]) end
+if redis.call('STRLEN', KEYS[1]) == 0 then return 0 end
+-- First, though SET would do: what has written is not refused for want of memory any more.
+redis.call('UNLINK', KEYS[1])
+redis.call('SET', KEYS[1], '', 'PX', ARGV[1])
+return 1

@@ -1,5 +1,6 @@
-import * as api from 'session-edge';
+import * as edge from 'session-edge';
+import * as moving from 'session-edge/import';
 import { data } from '../../data.mjs';
 import { report } from '../../scenario.mjs';
 
-export const GET = async () => Response.json(await report(api, data));
+export const GET = async () => Response.json(await report({ ...edge, ...moving }, data));

@@ -1,0 +1,164 @@
+//! The raw client, our store, whole sessions.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use session_native::{
+    Client, Clock as _, Key, RedisStore, Store as _, SystemClock, Version,
+    store::{Lookup, Record, Saved},
+};
+use tokio::runtime::Runtime;
+
+use super::{InRedis, SIZE, TASKS, tasks};
+use crate::{
+    compare::{LIFE, config},
+    data::Data,
+    measure::{Effort, Samples, compare},
+};
+
+pub const GET: &str = "raw client: GET";
+pub const EVALSHA: &str = "raw client: EVALSHA of our script";
+pub const STORE: &str = "session: RedisStore";
+const WHOLE: &str = "session: Sessions";
+
+pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
+    let (connection, store, sessions, cookies) = runtime.block_on(async {
+        let store = RedisStore::connect(url).await.expect("a store");
+        for number in 0..TASKS {
+            store.create(&key(number), &record(Version::default())).await.expect("a record");
+        }
+        let sessions = InRedis::new(config(), store.clone()).expect("a configuration");
+        let cookies = new_cookies(&sessions).await;
+        (raw(url).await, store, sessions, cookies)
+    });
+    let get = tasks(runtime, GET, move |number, turns| {
+        let (mut connection, name) = (connection.clone(), name(&key(number)));
+        async move {
+            for _ in 0..turns {
+                let value: Option<Vec<u8>> =
+                    redis::cmd("GET").arg(&name).query_async(&mut connection).await.expect("a value");
+                assert!(value.is_some());
+            }
+        }
+    });
+    let load = tasks(runtime, STORE, move |number, turns| {
+        let (store, key) = (store.clone(), key(number));
+        async move {
+            for _ in 0..turns {
+                assert!(store.load(&key, Lookup::default()).await.expect("a load").is_some());
+            }
+        }
+    });
+    let whole = tasks(runtime, WHOLE, move |number, turns| {
+        let (sessions, cookie) = (sessions.clone(), Arc::clone(&cookies[number]));
+        async move {
+            for _ in 0..turns {
+                let session = sessions.load(&*cookie, &Client::default()).await.expect("a load");
+                assert_eq!(session.data().visits, 0);
+            }
+        }
+    });
+    compare(effort, vec![get, load, whole])
+}
+
+pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
+    let (connection, store, sessions, cookies) = runtime.block_on(async {
+        let store = RedisStore::connect(url).await.expect("a store");
+        let sessions = InRedis::new(config(), store.clone()).expect("a configuration");
+        let cookies = new_cookies(&sessions).await;
+        (raw(url).await, store, sessions, cookies)
+    });
+    let script =
+        Arc::new(redis::Script::new(include_str!("../../../../../native/src/store/redis/scripts/save.lua")));
+    let raw = tasks(runtime, EVALSHA, move |number, turns| {
+        let (mut connection, script) = (connection.clone(), Arc::clone(&script));
+        let key = key(1000 + number);
+        async move {
+            let mut version = Version::default();
+            let value = |version: Version| [&version.to_bytes()[..], &[0; 24], &[b'x'; SIZE]].concat();
+            let () = redis::cmd("SET")
+                .arg(name(&key))
+                .arg(value(version))
+                .query_async(&mut connection)
+                .await
+                .expect("a value");
+            for _ in 0..turns {
+                let next = Version { counter: version.counter + 1, nonce: 7 };
+                let message = [&b"s"[..], key.as_bytes(), &next.to_bytes()].concat();
+                let saved: u8 = script
+                    .key(name(&key))
+                    .arg(&version.to_bytes())
+                    .arg(value(next))
+                    .arg(3_600_000)
+                    .arg("PUBLISH")
+                    .arg("session:changes")
+                    .arg(message)
+                    .invoke_async(&mut connection)
+                    .await
+                    .expect("a save");
+                assert_eq!(saved, 1);
+                version = next;
+            }
+        }
+    });
+    let save = tasks(runtime, STORE, move |number, turns| {
+        let (store, key) = (store.clone(), key(2000 + number));
+        async move {
+            store.delete(&key).await.expect("a deletion");
+            let mut version = Version::default();
+            store.create(&key, &record(version)).await.expect("a record");
+            for _ in 0..turns {
+                let next = Version { counter: version.counter + 1, nonce: 7 };
+                let saved = store.save(&key, &record(next), version).await;
+                assert_eq!(saved, Ok(Saved::Stored));
+                version = next;
+            }
+        }
+    });
+    let commit = tasks(runtime, WHOLE, move |number, turns| {
+        let (sessions, cookie) = (sessions.clone(), Arc::clone(&cookies[number]));
+        async move {
+            let mut session = sessions.load(&*cookie, &Client::default()).await.expect("a load");
+            for _ in 0..turns {
+                session.data_mut().visits += 1;
+                sessions.commit(&mut session).await.expect("a commit");
+            }
+        }
+    });
+    compare(effort, vec![raw, save, commit])
+}
+
+async fn raw(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("a connection")
+}
+
+fn key(number: usize) -> Key {
+    Key::from_bytes(
+        (number as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes(),
+    )
+}
+
+/// As `RedisStore` names it.
+fn name(key: &Key) -> String {
+    format!("session:{{{:02x}}}:s:{key}", key.as_bytes()[0])
+}
+
+fn record(version: Version) -> Record {
+    Record::new(version, SystemClock.now() + LIFE, vec![b'x'; SIZE])
+}
+
+async fn new_cookie(sessions: &InRedis) -> Arc<str> {
+    let mut session = sessions.create();
+    *session.data_mut() = Data::of_size(SIZE);
+    let cookie = sessions.commit(&mut session).await.expect("a commit").expect("a cookie");
+    cookie.as_str().split(';').next().expect("a cookie").into()
+}
+
+async fn new_cookies(sessions: &InRedis) -> Vec<Arc<str>> {
+    let mut cookies = Vec::new();
+    for _ in 0..TASKS {
+        cookies.push(new_cookie(sessions).await);
+    }
+    cookies
+}
