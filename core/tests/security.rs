@@ -19,11 +19,13 @@ use common::{Seeded, at, secret};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use session_core::{
-    Config, Expiry, Header, KeyRing, Kind, OsRandom, Passphrase, Plaintext, RecordCodec, Reference,
-    Rejection, Secret, Session, SessionData, SessionId, Timestamp, TokenCodec, lifecycle::CommitContext,
+    Config, Expiry, Header, Key, KeyRing, Kind, MAX_INFLATED, OsRandom, Passphrase, Plaintext, RecordCodec,
+    Reference, Rejection, Secret, Session, SessionData, SessionId, Timestamp, TokenCodec,
+    lifecycle::CommitContext,
 };
 
 const NOW: Timestamp = at(1_700_000_000_000);
+const HERE: Key = Key::from_bytes([7; 16]);
 
 fn codec() -> TokenCodec {
     TokenCodec::new(&KeyRing::new(&secret(0)), Kind::CookieHeld, "session")
@@ -213,6 +215,18 @@ fn no_other_format_is_accepted() {
     }
     println!("{} tokens of other formats, versions and algorithms: 0 accepted", foreign.len());
     assert!(foreign.len() > 600);
+}
+
+/// Row 25: what a reader would refuse to inflate is not deflated.
+#[test]
+fn nothing_is_deflated_that_could_not_be_read_again() {
+    let codec = RecordCodec::new(&KeyRing::new(&secret(0))).deflated_from(Some(0));
+    for (length, deflated) in [(MAX_INFLATED, true), (MAX_INFLATED + 1, false)] {
+        let payload = [b"{", &vec![b'a'; length - 1][..]].concat();
+        let stored = codec.encode(&HERE, &payload, &OsRandom).unwrap();
+        assert_eq!(stored.len() < length / 100, deflated);
+        assert_eq!(*codec.decode(&HERE, &stored).unwrap(), payload);
+    }
 }
 
 /// Row 26: an attacker's text beside a secret: 256 guesses of its next byte give one length of the cookie. Off unless asked for.

@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn each_field_has_its_own_policy() {
+        let policies = MergePolicies::new()
+            .field("a", MergePolicy::Theirs)
+            .field("b.c", MergePolicy::Sum)
+            .field("d", MergePolicy::Max);
+        let tree = |n: i32| json!({"a": n, "b": {"a": n, "c": n}, "c": n, "d": -n});
+        let merged = json!({"a": 3, "b": {"a": 2, "c": 4}, "c": 2, "d": -2});
+        assert_eq!(policies.merge(&tree(1), &tree(2), tree(3)), Ok(merged));
+    }
+
+    #[test]
     fn what_one_side_changed_is_no_conflict_though_both_replaced_what_is_around_it() {
         let policies = MergePolicies::new().field("a.b", MergePolicy::Fail);
         let (base, other) = (json!({"a": {"b": 1, "c": 1}}), json!({"a": {"b": 1, "c": 2}}));
