@@ -1,88 +1,13 @@
-//! The map of the seed's features (`tests/SEED.md`): complete, and true; and what no other test shows of them.
+//! Rows of the seed's features (`tests/SEED.md`) that no other test shows.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
 
 mod support;
 
 use core::time::Duration;
-use std::{collections::BTreeMap, fs, path::Path};
 
 use session_native::{Preset, observe};
 use support::{World, config};
-
-const MAP: &str = include_str!("../../tests/SEED.md");
-
-/// The rows of the inventory: the letter of each section, and its last number.
-const SECTIONS: [(&str, u32); 16] = [
-    ("M", 8),
-    ("C", 34),
-    ("K", 4),
-    ("B", 11),
-    ("S", 16),
-    ("Q", 7),
-    ("T", 20),
-    ("L", 8),
-    ("F", 6),
-    ("I", 6),
-    ("H", 5),
-    ("E", 7),
-    ("R", 7),
-    ("X", 5),
-    ("Z", 16),
-    ("D", 13),
-];
-
-/// The three cells of each row.
-fn rows() -> impl Iterator<Item = [&'static str; 3]> {
-    let lines = MAP.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-    let rows = lines.map(|line| {
-        line.split(" | ").collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("three cells: {line}"))
-    });
-    rows.filter(|[row, ..]: &[_; 3]| *row != "row")
-}
-
-#[test]
-fn every_row_is_mapped_once() {
-    let mut mapped = BTreeMap::new();
-    for id in SECTIONS.iter().flat_map(|(letter, last)| (1..=*last).map(move |at| format!("{letter}{at}"))) {
-        mapped.insert(id, 0);
-    }
-    for [ids, ..] in rows() {
-        for id in ids.split(", ") {
-            *mapped.get_mut(id).unwrap_or_else(|| panic!("{id} is no row of the inventory")) += 1;
-        }
-    }
-    mapped.retain(|_, times| *times != 1);
-    assert!(mapped.is_empty(), "not mapped once: {mapped:?}");
-}
-
-#[test]
-fn every_test_that_is_named_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut named = 0;
-    for [ids, _, shown_by] in rows() {
-        let before = named;
-        let mut path = "";
-        for code in shown_by.split('`').skip(1).step_by(2) {
-            let Some((file, test)) = code.split_once("::").filter(|_| !code.starts_with("Sessions::")) else {
-                continue;
-            };
-            path = if file.is_empty() { path } else { file };
-            let source =
-                fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{ids}: {path}: {error}"));
-            let is_there = if path.ends_with(".rs") {
-                ["(", "<"].iter().any(|next| source.contains(&format!("fn {test}{next}")))
-            } else {
-                source.contains(&format!("test('{test}'"))
-            };
-            assert!(is_there, "{ids}: {path} has no test {test:?}");
-            named += 1;
-        }
-        let excused = shown_by.starts_with("by type: ") || shown_by.starts_with("by design: ");
-        assert!(named > before || excused, "{ids}: neither a test nor a reason");
-    }
-    assert!(named > 150, "{named}");
-}
 
 #[test]
 fn an_unknown_preset_is_told_which_there_are() {
