@@ -124,7 +124,7 @@ export class Provider {
 
   /** Seals a payload: the `Set-Cookie` line. */
   seal(payload: string, expiresAt: number, now: number): string {
-    const token = this.sealsNatively(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
+    const token = native?.seals(payload.length) ? this.#nativeKey()?.seal(payload, expiresAt) : undefined;
     if (token !== undefined) return this.line(token, expiresAt, now);
     return this.#call((handle) => {
       begin(payload.length * 3, 1);
@@ -132,11 +132,6 @@ export class Provider {
       answer(engine().seal(handle, expiresAt, now));
       return readText();
     });
-  }
-
-  /** Whether `node:crypto` is there, and seals a payload of this length. */
-  sealsNatively(length: number): boolean {
-    return native?.seals(length) === true && this.#nativeKey() !== null;
   }
 
   /** The `Set-Cookie` line for a token. */

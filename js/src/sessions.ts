@@ -37,8 +37,8 @@ export type Verification =
     };
 
 /**
- * Whether WebCrypto seals a payload of this length cheaper than the module. In workerd it runs on the calling thread, and does from 700 bytes on;
- * elsewhere it goes through a pool of threads, which costs more than it saves. What is too large for a cookie is only to be refused.
+ * Whether WebCrypto seals a payload of this length cheaper. In workerd it runs on the calling thread, and does from 700 bytes on, also where there is
+ * `node:crypto`; elsewhere it goes through a pool of threads, which costs more than it saves. What is too large for a cookie is only to be refused.
  */
 const worthWebCrypto = (length: number): boolean =>
   length >= 700 && length <= 4096 && globalThis.navigator?.userAgent === 'Cloudflare-Workers';
@@ -130,9 +130,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
   async setCookie(session: Session<T>): Promise<string | null> {
     const now = this.#now();
     const draft = access.draft(session, now);
-    const length = draft?.payload.length ?? 0;
-    const byWebCrypto = this.#compress || (worthWebCrypto(length) && !this.#provider.sealsNatively(length));
-    if (draft === null || !byWebCrypto) return this.#save(session, draft, now);
+    if (draft === null || !(this.#compress || worthWebCrypto(draft.payload.length))) return this.#save(session, draft, now);
     const token = await seal(this.#provider, this.#secret, draft, this.#compress);
     const line = this.#provider.line(token, draft.expiresAt, now);
     access.accept(session, draft);
