@@ -19,8 +19,8 @@ use common::{Seeded, at, secret};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use session_core::{
-    Config, Expiry, KeyRing, Kind, OsRandom, Passphrase, Plaintext, RecordCodec, Reference, Secret, Session,
-    SessionData, SessionId, Timestamp, TokenCodec, lifecycle::CommitContext,
+    Config, Expiry, Header, KeyRing, Kind, OsRandom, Passphrase, Plaintext, RecordCodec, Reference,
+    Rejection, Secret, Session, SessionData, SessionId, Timestamp, TokenCodec, lifecycle::CommitContext,
 };
 
 const NOW: Timestamp = at(1_700_000_000_000);
@@ -125,6 +125,19 @@ fn nothing_of_a_changed_token_reaches_a_decoder() {
     assert_eq!(PARSED.load(Ordering::Relaxed), before);
 }
 
+/// Row 28: nothing longer than a cookie is looked at. No token has 4,095 or 4,096 characters: its blocks come to 4,094, or to 4,115.
+#[test]
+fn no_token_is_longer_than_a_cookie() {
+    let codec = codec();
+    let seal = |length| codec.seal(Plaintext::from(&vec![b'a'; length]), at(9), false, &OsRandom).unwrap();
+    let [largest, longer] = [seal(3007), seal(3008)];
+    assert_eq!((largest.len(), longer.len()), (4094, 4115));
+    assert_eq!(codec.open(largest.as_bytes(), at(1)).unwrap().payload().len(), 3007);
+    assert_eq!(codec.open(longer.as_bytes(), at(1)).err(), Some(Rejection::Malformed));
+    assert!(Header::parse(largest.as_bytes()).is_ok());
+    assert_eq!(Header::parse(longer.as_bytes()), Err(Rejection::Malformed));
+}
+
 /// Row 19: whatever the size of the ring, a token of an unknown key costs no allocation, and one of a known key as many as ever.
 #[test]
 fn a_ring_of_a_thousand_keys_tries_one() {
@@ -140,10 +153,7 @@ fn a_ring_of_a_thousand_keys_tries_one() {
     let info = allocation_counter::measure(|| assert!(codec.open(known.as_bytes(), at(1)).is_ok()));
     assert_eq!(info.count_total, 1);
     let info = allocation_counter::measure(|| {
-        assert_eq!(
-            codec.open(unknown.as_bytes(), at(1)).err().map(session_core::Rejection::code),
-            Some("unknown-key")
-        );
+        assert_eq!(codec.open(unknown.as_bytes(), at(1)).err().map(Rejection::code), Some("unknown-key"));
     });
     assert_eq!(info.count_total, 0);
     // A token that names another key of the ring than the one it was sealed with is tried with that one, and no other.
@@ -152,10 +162,7 @@ fn a_ring_of_a_thousand_keys_tries_one() {
         TokenCodec::new(&KeyRing::new(&secrets[500]), Kind::CookieHeld, "session").ring().sealing_key_id();
     bytes[2..6].copy_from_slice(named.as_bytes());
     let renamed = URL_SAFE_NO_PAD.encode(&bytes);
-    assert_eq!(
-        codec.open(renamed.as_bytes(), at(1)).err().map(session_core::Rejection::code),
-        Some("forged")
-    );
+    assert_eq!(codec.open(renamed.as_bytes(), at(1)).err().map(Rejection::code), Some("forged"));
 }
 
 /// Row 21: what is unsigned, signed otherwise, of another version or another library opens nowhere.
@@ -221,7 +228,7 @@ fn a_guess_does_not_show_in_the_length_of_the_cookie() {
                 "x".repeat(filler)
             );
             let token = codec.seal(Plaintext::from(&payload), at(9), true, &OsRandom).unwrap();
-            assert!(session_core::Header::parse(token.as_bytes()).unwrap().is_deflated());
+            assert!(Header::parse(token.as_bytes()).unwrap().is_deflated());
             token.len()
         };
         let lengths: BTreeSet<usize> = (0..=255).map(length).collect();

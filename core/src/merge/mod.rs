@@ -293,6 +293,15 @@ mod tests {
     }
 
     #[test]
+    fn what_one_side_changed_is_no_conflict_though_both_replaced_what_is_around_it() {
+        let policies = MergePolicies::new().field("a.b", MergePolicy::Fail);
+        let (base, other) = (json!({"a": {"b": 1, "c": 1}}), json!({"a": {"b": 1, "c": 2}}));
+        let replaced = json!({"a": 7});
+        assert_eq!(policies.merge(&base, &replaced, other.clone()), Ok(replaced.clone()));
+        assert_eq!(policies.merge(&base, &other, replaced), Ok(other));
+    }
+
+    #[test]
     fn a_conflict_is_named_as_it_was_declared() {
         let policies = MergePolicies::new().field("a.b", MergePolicy::Fail);
         let tree = |value: u8| json!({"a": {"b": {"of the user": value}}});

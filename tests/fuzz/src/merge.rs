@@ -1,7 +1,7 @@
 //! The three-way merge: its laws, field by field, and a second implementation.
 
 use serde_json::{Map, Value};
-use session_core::{MergePolicies, MergePolicy, merge};
+use session_core::{Error, MergePolicies, MergePolicy, merge};
 
 use crate::input::Input;
 
@@ -41,8 +41,14 @@ pub fn check(data: &[u8]) {
     assert_eq!(policies.merge(&base, &base, theirs.clone()).as_ref(), Ok(&theirs));
     assert_eq!(policies.merge(&base, &mine, base.clone()).as_ref(), Ok(&mine));
     // Whatever the policies: what one side alone changed is as that side has it.
-    if let Ok(merged) = policies.merge(&base, &mine, theirs.clone()) {
-        alone(Some(&base), Some(&mine), Some(&theirs), Some(&merged));
+    match policies.merge(&base, &mine, theirs.clone()) {
+        Ok(merged) => alone(Some(&base), Some(&mine), Some(&theirs), Some(&merged)),
+        Err(Error::MergeConflict { field }) => {
+            let [base, mine, theirs] = [&base, &mine, &theirs]
+                .map(|tree| field.split('.').try_fold(tree, |tree, name| tree.get(name)));
+            assert!(base != mine && base != theirs && mine != theirs, "{field} is no conflict");
+        }
+        Err(error) => panic!("{error}"),
     }
 }
 
