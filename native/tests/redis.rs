@@ -199,6 +199,57 @@ async fn by_socket_by_password_by_user_and_in_a_database() {
     }
 }
 
+/// The primary of a service, and every node of a cluster, want the password of the URL; Sentinels have none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_clusters_by_password() {
+    let options = || RedisServer::builder().password("hunter2");
+    let hosts = |servers: &[RedisServer]| {
+        servers.iter().map(|server| server.address().to_string()).collect::<Vec<_>>().join(",")
+    };
+    let service = session_faults::servers::MASTER_NAME;
+    let trio = SentinelTrio::start_with(options()).await;
+    let by_sentinel =
+        |password: &str| format!("redis+sentinel://:{password}@{}/{service}/2", hosts(&trio.sentinels));
+    let store = connect(&by_sentinel("hunter2")).await;
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    let primary = trio.servers[trio.primary().await].url();
+    assert_eq!(connect(&primary).await.len().await, Ok(0));
+    assert_eq!(connect(&format!("{primary}/2")).await.len().await, Ok(1));
+    let refused = RedisStore::connect(&by_sentinel("wrong")).await.err();
+    assert!(matches!(&refused, Some(StoreError::Misconfigured { .. })), "{refused:?}");
+
+    let cluster = RedisCluster::start_with(options()).await;
+    let by_cluster = |password: &str| format!("redis+cluster://:{password}@{}", hosts(&cluster.servers));
+    let store = connect(&by_cluster("hunter2")).await;
+    for number in 0..16 {
+        assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
+    }
+    assert_eq!(store.len().await, Ok(16));
+    let refused = RedisStore::connect(&by_cluster("wrong")).await.err();
+    assert!(refused.is_some_and(|error| !error.to_string().contains("wrong@")));
+}
+
+/// As many connections as were asked for, used in turn; what they went through is counted.
+#[tokio::test]
+async fn several_connections_are_used_in_turn_and_counted() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.address()).await;
+    let store = RedisStore::builder(proxy.url()).connections(3).connect().await.expect("a connection");
+    for number in 0..9 {
+        assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
+    }
+    let clients: String = server.command(&["CLIENT", "LIST"]).await;
+    assert_eq!(clients.lines().filter(|client| client.contains("cmd=evalsha")).count(), 3, "{clients}");
+    let stats = store.stats();
+    assert_eq!((stats.connections, stats.connected, proxy.connections()), (3, 3, 3));
+    assert_eq!((stats.reconnects, stats.timeouts, stats.failures), (0, 0, 0));
+
+    proxy.set(Faults { replies: Flow::Hold, ..Faults::default() });
+    assert!(matches!(store.load(&key(1), Lookup::default()).await, Err(StoreError::TimedOut { .. })));
+    let stats = store.stats();
+    assert_eq!((stats.connected, stats.timeouts, stats.failures), (3, 1, 1));
+}
+
 #[tokio::test]
 async fn what_cannot_work_is_said_when_connecting() {
     let primary = RedisServer::start().await;
