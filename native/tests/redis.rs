@@ -15,7 +15,7 @@ use session_faults::{
 use session_native::{
     Clock as _, Key, Query as _, RedisStore, Store as _, StoreError, SubjectTag, SystemClock, Timestamp,
     Version,
-    store::{Lookup, Record, Saved},
+    store::{Lookup, Record, RedisStoreBuilder, Saved},
 };
 
 struct Redis {
@@ -34,7 +34,7 @@ impl Redis {
     async fn sharing(url: &str) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("test{}", LAST.fetch_add(1, Ordering::Relaxed));
-        let store = RedisStore::builder(url).prefix(prefix).connect().await;
+        let store = patient(url).prefix(prefix).connect().await;
         Self { store: store.expect("a connection"), _server: None }
     }
 }
@@ -60,8 +60,14 @@ impl Harness for Redis {
 session_conformance::store_tests!(Redis::new().await);
 session_conformance::query_tests!(Redis::new().await);
 
+/// However busy the machine is.
+fn patient(url: impl Into<String>) -> RedisStoreBuilder {
+    const LONG: Duration = Duration::from_secs(30);
+    RedisStore::builder(url).response_timeout(LONG).operation_timeout(LONG)
+}
+
 async fn connect(url: &str) -> RedisStore {
-    RedisStore::connect(url).await.expect("a connection")
+    patient(url).connect().await.expect("a connection")
 }
 
 fn key(number: u8) -> Key {
@@ -144,7 +150,8 @@ async fn a_sentinel_that_was_cut_off_is_not_believed() {
 async fn a_late_creation_brings_nothing_back() {
     let server = RedisServer::start().await;
     let proxy = Proxy::before(server.address()).await;
-    let (late, prompt) = (connect(&proxy.url()).await, connect(&server.url()).await);
+    let late = RedisStore::connect(&proxy.url()).await.expect("a connection");
+    let prompt = connect(&server.url()).await;
     for (number, has_tombstone) in [(1, true), (2, false)] {
         let (key, record) = (key(number), record(None));
         proxy.set(Faults { requests: Flow::Hold, ..Faults::default() });
@@ -345,7 +352,7 @@ async fn of_fifty_logins_at_once_three_stay() {
     let server = RedisServer::start().await;
     let cluster = RedisCluster::start().await;
     for url in [server.url(), cluster_url(&cluster)] {
-        let store = RedisStore::builder(url).sessions_per_subject(3).connect().await.expect("a connection");
+        let store = patient(url).sessions_per_subject(3).connect().await.expect("a connection");
         let logins = (0..50).map(|number| {
             let store = store.clone();
             tokio::spawn(async move { store.create(&key(number), &record(Some("ada"))).await })
@@ -365,8 +372,7 @@ async fn of_fifty_logins_at_once_three_stay() {
 #[tokio::test]
 async fn what_has_ended_pushes_nothing_out() {
     let server = RedisServer::start().await;
-    let store =
-        RedisStore::builder(server.url()).sessions_per_subject(3).connect().await.expect("a connection");
+    let store = patient(server.url()).sessions_per_subject(3).connect().await.expect("a connection");
     let ada = SubjectTag::new("ada");
     assert_eq!(store.create(&key(1), &record(Some("ada"))).await, Ok(true));
     for number in 2..=6 {
@@ -400,8 +406,7 @@ async fn listed(store: &RedisStore, subject: &SubjectTag) -> BTreeSet<Key> {
 #[tokio::test]
 async fn a_sign_in_that_was_cut_off_leaves_none_beyond_the_limit() {
     let server = RedisServer::start().await;
-    let store =
-        RedisStore::builder(server.url()).sessions_per_subject(2).connect().await.expect("a connection");
+    let store = patient(server.url()).sessions_per_subject(2).connect().await.expect("a connection");
     let ada = SubjectTag::new("ada");
     for number in 1..=2 {
         assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
@@ -433,8 +438,7 @@ async fn a_sign_in_that_was_cut_off_leaves_none_beyond_the_limit() {
 #[tokio::test]
 async fn the_limit_holds_for_saves_that_change_the_subject() {
     let server = RedisServer::start().await;
-    let store =
-        RedisStore::builder(server.url()).sessions_per_subject(1).connect().await.expect("a connection");
+    let store = patient(server.url()).sessions_per_subject(1).connect().await.expect("a connection");
     for number in 1..=2 {
         let visitor = record(None);
         assert_eq!(store.create(&key(number), &visitor).await, Ok(true));
