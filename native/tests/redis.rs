@@ -15,7 +15,7 @@ use session_faults::{
 use session_native::{
     Clock as _, Key, Query as _, RedisStore, Store as _, StoreError, SubjectTag, SystemClock, Timestamp,
     Version,
-    store::{Lookup, Record, Saved},
+    store::{Lookup, Record, RedisStoreBuilder, Saved},
 };
 
 struct Redis {
@@ -34,7 +34,7 @@ impl Redis {
     async fn sharing(url: &str) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("test{}", LAST.fetch_add(1, Ordering::Relaxed));
-        let store = RedisStore::builder(url).prefix(prefix).connect().await;
+        let store = patient(url).prefix(prefix).connect().await;
         Self { store: store.expect("a connection"), _server: None }
     }
 }
@@ -60,8 +60,14 @@ impl Harness for Redis {
 session_conformance::store_tests!(Redis::new().await);
 session_conformance::query_tests!(Redis::new().await);
 
+/// However busy the machine is.
+fn patient(url: impl Into<String>) -> RedisStoreBuilder {
+    const LONG: Duration = Duration::from_secs(30);
+    RedisStore::builder(url).response_timeout(LONG).operation_timeout(LONG)
+}
+
 async fn connect(url: &str) -> RedisStore {
-    RedisStore::connect(url).await.expect("a connection")
+    patient(url).connect().await.expect("a connection")
 }
 
 fn key(number: u8) -> Key {
@@ -144,7 +150,8 @@ async fn a_sentinel_that_was_cut_off_is_not_believed() {
 async fn a_late_creation_brings_nothing_back() {
     let server = RedisServer::start().await;
     let proxy = Proxy::before(server.address()).await;
-    let (late, prompt) = (connect(&proxy.url()).await, connect(&server.url()).await);
+    let late = RedisStore::connect(&proxy.url()).await.expect("a connection");
+    let prompt = connect(&server.url()).await;
     for (number, has_tombstone) in [(1, true), (2, false)] {
         let (key, record) = (key(number), record(None));
         proxy.set(Faults { requests: Flow::Hold, ..Faults::default() });
@@ -197,6 +204,57 @@ async fn by_socket_by_password_by_user_and_in_a_database() {
         assert!(matches!(error, StoreError::Misconfigured { .. }), "{error}");
         assert!(!error.to_string().contains("wrong@"), "{error}");
     }
+}
+
+/// The primary of a service, and every node of a cluster, want the password of the URL; Sentinels have none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_clusters_by_password() {
+    let options = || RedisServer::builder().password("hunter2");
+    let hosts = |servers: &[RedisServer]| {
+        servers.iter().map(|server| server.address().to_string()).collect::<Vec<_>>().join(",")
+    };
+    let service = session_faults::servers::MASTER_NAME;
+    let trio = SentinelTrio::start_with(options()).await;
+    let by_sentinel =
+        |password: &str| format!("redis+sentinel://:{password}@{}/{service}/2", hosts(&trio.sentinels));
+    let store = connect(&by_sentinel("hunter2")).await;
+    assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
+    let primary = trio.servers[trio.primary().await].url();
+    assert_eq!(connect(&primary).await.len().await, Ok(0));
+    assert_eq!(connect(&format!("{primary}/2")).await.len().await, Ok(1));
+    let refused = RedisStore::connect(&by_sentinel("wrong")).await.err();
+    assert!(matches!(&refused, Some(StoreError::Misconfigured { .. })), "{refused:?}");
+
+    let cluster = RedisCluster::start_with(options()).await;
+    let by_cluster = |password: &str| format!("redis+cluster://:{password}@{}", hosts(&cluster.servers));
+    let store = connect(&by_cluster("hunter2")).await;
+    for number in 0..16 {
+        assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
+    }
+    assert_eq!(store.len().await, Ok(16));
+    let refused = RedisStore::connect(&by_cluster("wrong")).await.err();
+    assert!(refused.is_some_and(|error| !error.to_string().contains("wrong@")));
+}
+
+/// As many connections as were asked for, used in turn; what they went through is counted.
+#[tokio::test]
+async fn several_connections_are_used_in_turn_and_counted() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::before(server.address()).await;
+    let store = RedisStore::builder(proxy.url()).connections(3).connect().await.expect("a connection");
+    for number in 0..9 {
+        assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
+    }
+    let clients: String = server.command(&["CLIENT", "LIST"]).await;
+    assert_eq!(clients.lines().filter(|client| client.contains("cmd=evalsha")).count(), 3, "{clients}");
+    let stats = store.stats();
+    assert_eq!((stats.connections, stats.connected, proxy.connections()), (3, 3, 3));
+    assert_eq!((stats.reconnects, stats.timeouts, stats.failures), (0, 0, 0));
+
+    proxy.set(Faults { replies: Flow::Hold, ..Faults::default() });
+    assert!(matches!(store.load(&key(1), Lookup::default()).await, Err(StoreError::TimedOut { .. })));
+    let stats = store.stats();
+    assert_eq!((stats.connected, stats.timeouts, stats.failures), (3, 1, 1));
 }
 
 #[tokio::test]
@@ -294,7 +352,7 @@ async fn of_fifty_logins_at_once_three_stay() {
     let server = RedisServer::start().await;
     let cluster = RedisCluster::start().await;
     for url in [server.url(), cluster_url(&cluster)] {
-        let store = RedisStore::builder(url).sessions_per_subject(3).connect().await.expect("a connection");
+        let store = patient(url).sessions_per_subject(3).connect().await.expect("a connection");
         let logins = (0..50).map(|number| {
             let store = store.clone();
             tokio::spawn(async move { store.create(&key(number), &record(Some("ada"))).await })
@@ -314,8 +372,7 @@ async fn of_fifty_logins_at_once_three_stay() {
 #[tokio::test]
 async fn what_has_ended_pushes_nothing_out() {
     let server = RedisServer::start().await;
-    let store =
-        RedisStore::builder(server.url()).sessions_per_subject(3).connect().await.expect("a connection");
+    let store = patient(server.url()).sessions_per_subject(3).connect().await.expect("a connection");
     let ada = SubjectTag::new("ada");
     assert_eq!(store.create(&key(1), &record(Some("ada"))).await, Ok(true));
     for number in 2..=6 {
@@ -349,8 +406,7 @@ async fn listed(store: &RedisStore, subject: &SubjectTag) -> BTreeSet<Key> {
 #[tokio::test]
 async fn a_sign_in_that_was_cut_off_leaves_none_beyond_the_limit() {
     let server = RedisServer::start().await;
-    let store =
-        RedisStore::builder(server.url()).sessions_per_subject(2).connect().await.expect("a connection");
+    let store = patient(server.url()).sessions_per_subject(2).connect().await.expect("a connection");
     let ada = SubjectTag::new("ada");
     for number in 1..=2 {
         assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
@@ -382,8 +438,7 @@ async fn a_sign_in_that_was_cut_off_leaves_none_beyond_the_limit() {
 #[tokio::test]
 async fn the_limit_holds_for_saves_that_change_the_subject() {
     let server = RedisServer::start().await;
-    let store =
-        RedisStore::builder(server.url()).sessions_per_subject(1).connect().await.expect("a connection");
+    let store = patient(server.url()).sessions_per_subject(1).connect().await.expect("a connection");
     for number in 1..=2 {
         let visitor = record(None);
         assert_eq!(store.create(&key(number), &visitor).await, Ok(true));

@@ -224,5 +224,11 @@ impl SlotMove<'_> {
                 .command::<()>(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &id])
                 .await;
         }
+        // The others would hear of it in time; replicas do, and refuse to be told.
+        for (number, server) in self.cluster.servers.iter().enumerate() {
+            if number != self.to && number != self.from {
+                let _ = server.try_command::<()>(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &id]).await;
+            }
+        }
     }
 }

@@ -58,11 +58,16 @@ impl RedisServerBuilder {
         self.config(format!("replicaof 127.0.0.1 {port}"))
     }
 
-    /// A password of the default user (`requirepass`).
+    /// A password of the default user (`requirepass`), with which replicas sign in too.
     #[must_use]
     pub fn password(mut self, password: &str) -> Self {
         self.user = Some((String::new(), password.to_owned()));
-        self.config(format!("requirepass {password}"))
+        self.config(format!("requirepass {password}")).config(format!("masterauth {password}"))
+    }
+
+    /// What a Sentinel has to know to sign in.
+    pub(super) fn sentinels_password(&self) -> Option<&str> {
+        self.user.as_ref().map(|(_, password)| password.as_str())
     }
 
     /// A user who may do everything; the default user may do nothing.

@@ -141,11 +141,15 @@ impl SentinelTrio {
 
 /// A Sentinel that watches a primary, reached as servers of these options are.
 fn watching(options: &RedisServerBuilder, primary: u16) -> RedisServerBuilder {
-    options
+    let sentinel = options
         .sentinel()
         .config(format!("sentinel monitor {MASTER_NAME} 127.0.0.1 {primary} 2"))
         .config(format!("sentinel down-after-milliseconds {MASTER_NAME} 1000"))
-        .config(format!("sentinel failover-timeout {MASTER_NAME} 6000"))
+        .config(format!("sentinel failover-timeout {MASTER_NAME} 6000"));
+    match options.sentinels_password() {
+        Some(password) => sentinel.config(format!("sentinel auth-pass {MASTER_NAME} {password}")),
+        None => sentinel,
+    }
 }
 
 async fn master_state(sentinel: &RedisServer) -> Vec<String> {
