@@ -88,6 +88,15 @@ impl Options {
         Ok(options)
     }
 
+    /// Where the report goes: a whole one isn't replaced by less.
+    fn directory(&self) -> &'static str {
+        match (self.smoke, self.only.is_empty()) {
+            (true, _) => "target/bench/smoke",
+            (false, true) => "target/bench",
+            (false, false) => "target/bench/part",
+        }
+    }
+
     fn wants(&self, name: &str) -> bool {
         // The npm package has a smoke run of its own.
         if self.only.is_empty() {
@@ -100,22 +109,22 @@ impl Options {
 
 fn run(options: &Options) -> Result<(), String> {
     let effort = if options.smoke { Effort::SMOKE } else { Effort::FULL };
-    let load = machine::load();
+    // As they are before: a run takes minutes.
+    let (machine, load) = (machine::describe(), machine::load());
     let sections: Vec<Section> = COMPARISONS
         .iter()
         .filter(|(name, _)| options.wants(name))
         .map(|(name, comparison)| {
             eprintln!("{name} …");
-            comparison(effort)
+            let section = comparison(effort);
+            println!("{}", section.markdown(options.smoke));
+            section
         })
         .collect();
-    let machine = machine::describe();
     let report = write(&machine, &load, options.smoke, &sections);
-    println!("{report}");
-
-    let directory = root().join(if options.smoke { "target/bench/smoke" } else { "target/bench" });
-    save(&directory, &report, &sections).map_err(|error| format!("{}: {error}", directory.display()))?;
-    eprintln!("written to {}", directory.join("report.md").display());
+    let directory = options.directory();
+    save(&root().join(directory), &report, &sections).map_err(|error| format!("{directory}: {error}"))?;
+    eprintln!("written to {directory}/report.md");
     if options.readme {
         let path = root().join("README.md");
         let readme = fs::read_to_string(&path).map_err(|error| format!("README.md: {error}"))?;

@@ -3,9 +3,8 @@
 use std::process::Command;
 
 use axum::Router;
-use session_native::{MemoryStore, Sessions, axum::SessionLayer};
 
-use super::{axum as apps, config, runtime};
+use super::{axum as apps, runtime};
 use crate::{
     measure::{Effort, Spread},
     report::{Bar, Chart, Section, Table},
@@ -94,13 +93,7 @@ pub fn hold(name: &str, count: usize) {
 
 async fn app(name: &str) -> Router {
     match name {
-        SESSION => {
-            let store = MemoryStore::builder().capacity(2_000_000).build();
-            apps::session(
-                SessionLayer::new(Sessions::new(config(), store).expect("a configuration")),
-                apps::SIZE,
-            )
-        }
+        SESSION => apps::in_memory(),
         "tower-sessions" => apps::tower(false),
         "axum_session" => apps::axum_session(false).await,
         other => panic!("nobody is called {other}"),
