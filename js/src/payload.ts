@@ -17,14 +17,14 @@ export type Rejection =
   /** Presented by another client than the one it is bound to. */
   | 'bound-elsewhere';
 
-/** Keyed hashes of the client that a session is bound to. */
+/** Keyed hashes of the client that a session is bound to. @internal */
 export interface Binding {
   kid: string;
   ip?: string;
   ua?: string;
 }
 
-/** Times are milliseconds since the epoch. */
+/** Times are milliseconds since the epoch. @internal */
 export interface Payload {
   sid: string;
   rot: number;
@@ -38,7 +38,7 @@ export interface Payload {
   data: unknown;
 }
 
-/** What a request did to its session. */
+/** What a request did to its session. @internal */
 export interface Changes {
   /** Whom the session was given to. */
   subject: string | null;
@@ -51,13 +51,13 @@ export interface Changes {
   data: string | null;
 }
 
-/** What is to be sealed. */
+/** What is to be sealed. @internal */
 export interface Draft {
   payload: string;
   expiresAt: number;
 }
 
-/** What a payload says; `null` if it says nothing: authentic, but of a later version. */
+/** What a payload says; `null` if it says nothing: authentic, but of a later version. @internal */
 export function read(payload: string): Payload | null {
   let said: Partial<Payload> | null;
   try {
@@ -69,7 +69,7 @@ export function read(payload: string): Payload | null {
   return whole ? (said as Payload) : null;
 }
 
-/** Whether the client is the one that the session is bound to. A session that isn't bound yet takes anyone. */
+/** Whether the client is the one that the session is bound to. A session that isn't bound yet takes anyone. @internal */
 export function isBoundTo(provider: Provider, { sid, bind }: Payload, who: BoundTo): boolean {
   if (bind === undefined) return true;
   const { bindsIp, bindsUserAgent } = provider.about;
@@ -77,7 +77,7 @@ export function isBoundTo(provider: Provider, { sid, bind }: Payload, who: Bound
   return asked?.ip === (bindsIp ? bind.ip : undefined) && asked?.ua === (bindsUserAgent ? bind.ua : undefined) && asked !== null;
 }
 
-/** The payload of a session that begins, with nothing in it. */
+/** The payload of a session that begins, with nothing in it. @internal */
 export function begun(provider: Provider, now: number): Payload {
   return { sid: '', rot: 0, iat: now, abs: now + provider.about.absolute, ver: 0, data: {} };
 }
@@ -87,6 +87,7 @@ export function begun(provider: Provider, now: number): Payload {
  *
  * @param opened What the session was loaded from; `null` for one that begins.
  * @param now The time of the commit.
+ * @internal
  */
 export function draft(
   provider: Provider,
@@ -148,7 +149,7 @@ function newId(): string {
   return base64url(bytes);
 }
 
-/** base64url without padding. By the engine itself where it can: that of a large session is most of what sealing costs besides encryption. */
+/** base64url without padding. By the engine itself where it can: that of a large session is most of what sealing costs besides encryption. @internal */
 export function base64url(bytes: Uint8Array): string {
   const { toBase64 } = bytes as { toBase64?: (options: { alphabet: 'base64url'; omitPadding: true }) => string };
   if (toBase64 !== undefined) return toBase64.call(bytes, { alphabet: 'base64url', omitPadding: true });

@@ -92,7 +92,7 @@ impl<S: Store> Stored<S> {
         let session = match session {
             // The token is ahead of the record: a cache may not have heard yet of the sign-in that it is from.
             Err(CoreError::Rejected(Rejection::Revoked)) if freshness != Freshness::Linearizable => {
-                return Box::pin(self.load_referenced(shared, reference, Freshness::Linearizable)).await;
+                return Box::pin(self.load_referenced(shared, reference, now, Freshness::Linearizable)).await;
             }
             session => session?,
         };

@@ -7,6 +7,7 @@
 //! others. What happens in the protocol itself is for `model.rs` to try.
 
 #![allow(clippy::duplicate_mod, reason = "that is the idea")]
+#![allow(clippy::modulo_one, reason = "of one bucket, there")]
 
 #[path = "../pulse.rs"]
 mod pulse;
