@@ -71,7 +71,7 @@ impl<S: Store> Stored<S> {
         reference: &Reference,
         now: Timestamp,
         freshness: Freshness,
-    ) -> Result<Session<T>, Error> {
+    ) -> Result<Box<Session<T>>, Error> {
         let key = reference.key();
         let subject = reference.subject().map(SubjectTag::new);
         let lookup = Lookup { subject, freshness, ..Lookup::default() };
@@ -81,14 +81,14 @@ impl<S: Store> Stored<S> {
             return Err(CoreError::Rejected(Rejection::Expired).into());
         }
         let payload = self.decode(&key, &record)?;
-        let session = Session::from_record(
+        let session = Box::new(Session::from_record(
             reference,
             record.version,
             record.expires_at,
             payload,
             now,
             shared.config.rotation_grace,
-        )?;
+        )?);
         if session.epoch().unwrap_or(0) < found.epoch {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
         }
@@ -118,7 +118,7 @@ impl<S: Store> Sealed for Stored<S> {
         opened: Opened,
         now: Timestamp,
         freshness: Freshness,
-    ) -> Result<Session<T>, Refusal> {
+    ) -> Result<Box<Session<T>>, Refusal> {
         let reference = Reference::from_token(opened).map_err(Error::from)?;
         self.load_referenced(shared, &reference, now, freshness)
             .await
