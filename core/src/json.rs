@@ -20,9 +20,11 @@ const MOST_NESTED: usize = 127;
 
 /// Whether readers would give up on a JSON text.
 pub(crate) fn is_nested_too_deep(json: &[u8]) -> bool {
-    // A text with that few brackets, and most are such, needn't be followed.
-    let brackets: usize = json.iter().map(|byte| usize::from(matches!(byte, b'[' | b'{'))).sum();
-    brackets > MOST_NESTED && nesting(json) > MOST_NESTED
+    // A text with that few brackets, and most are such, needn't be followed. They differ in one bit, and are counted in bytes, so that the
+    // compiler looks at many at once.
+    let brackets = |part: &[u8]| part.iter().fold(0_u8, |count, byte| count + u8::from(byte | 0x20 == b'{'));
+    let all: usize = json.chunks(255).map(|part| usize::from(brackets(part))).sum();
+    all > MOST_NESTED && nesting(json) > MOST_NESTED
 }
 
 /// How deep arrays and objects of a JSON text are nested.

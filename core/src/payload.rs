@@ -106,11 +106,12 @@ pub(crate) struct Payload {
 /// Room for everything but the data; flash messages or a long subject take more, at the price of moving it.
 const HEAD_LEN: usize = 256;
 
+/// Stands in front of the data, behind everything else.
+const FIELD: &[u8] = br#","data":"#;
+
 impl Payload {
     /// Puts the data behind the rest.
     pub(crate) fn compose(meta: &Meta<'_>, data: &[u8]) -> Result<Self, Error> {
-        const FIELD: &[u8] = br#","data":"#;
-
         let mut bytes = to_json(meta, HEAD_LEN + FIELD.len() + data.len() + 1)?;
         // The brace that closes it goes behind the data.
         bytes.pop();
@@ -139,6 +140,14 @@ impl Payload {
         let data = Some(start..start + data.len());
         drop(parsed);
         Ok((Self { bytes, data }, taken))
+    }
+
+    /// Whether it ends with this data, which is a whole JSON text, as [`Payload::compose`] would have put it there. `false` tells nothing: others
+    /// may put it elsewhere.
+    pub(crate) fn ends_with(&self, data: &[u8]) -> bool {
+        // No string holds a quote behind a comma, so the field is one; and what is between it and the last brace is whole, so it is the payload's.
+        let head = self.bytes.strip_suffix(b"}").and_then(|rest| rest.strip_suffix(data));
+        head.is_some_and(|head| head.ends_with(FIELD))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -264,6 +273,19 @@ mod tests {
         assert_eq!(payload(r#","data":null"#).unwrap(), b"null");
         assert_eq!(payload(r#","data": [1] "#).unwrap(), b"[1]");
         assert_eq!(payload(""), Err(Error::Unreadable(Unreadable::Payload)));
+    }
+
+    #[test]
+    fn data_is_found_at_the_end_and_nowhere_else() {
+        let ends = |payload: &str, data: &str| {
+            Payload::known(Wiped::from(payload.as_bytes().to_vec())).ends_with(data.as_bytes())
+        };
+        assert!(ends(r#"{"rot":0,"data":{"a":1}}"#, r#"{"a":1}"#));
+        assert!(ends(r#"{"rot":0,"data":1}"#, "1"));
+        assert!(!ends(r#"{"rot":0,"data":21}"#, "1"));
+        assert!(!ends(r#"{"data":1,"later":{"rot":0,"data":1}}"#, "1"));
+        assert!(!ends(r#"{"data":2,"\"data":1}"#, "1"));
+        assert!(!ends(r#"{"data":2,"x":",\"data\":1"}"#, "1"));
     }
 
     #[test]

@@ -323,7 +323,11 @@ impl<T: SessionData> Session<T> {
 
     /// The data as JSON if it differs from what was loaded: compared as bytes first, then, where bytes don't tell, as trees.
     fn changed_data(&self) -> Result<Option<Wiped>, Error> {
-        let before = self.base_data()?;
+        let before = match (&self.base, &self.known) {
+            // Not looked for where it needn't be.
+            (Some(base), Some(known)) if base.payload.ends_with(known) => Text::Loaded(known),
+            _ => self.base_data()?,
+        };
         let mine = to_json(&self.data, before.len() + 64)?;
         if *mine == *before {
             return Ok(None);
