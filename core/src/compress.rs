@@ -14,7 +14,7 @@ use miniz_oxide::{
     },
 };
 
-use crate::crypto::SecretBytes;
+use crate::wiped::Wiped;
 
 /// Most bytes a payload may inflate to: 1 MiB.
 pub const MAX_INFLATED: usize = 1 << 20;
@@ -25,14 +25,14 @@ pub(crate) const BUCKET: usize = 64;
 /// Length prefix, deflated bytes, zeros up to a whole bucket. `None` if that is not shorter than `plain`.
 ///
 /// The compressor frees its window, in which the plaintext stands, as it is: it has no way to wipe it.
-pub(crate) fn deflate(plain: &[u8]) -> Option<SecretBytes> {
-    let packed = SecretBytes::new(compress_to_vec(plain, 6));
+pub(crate) fn deflate(plain: &[u8]) -> Option<Wiped> {
+    let packed = Wiped::from(compress_to_vec(plain, 6));
     let length = u32::try_from(packed.len()).ok()?;
     let padded = (4 + packed.len()).next_multiple_of(BUCKET);
     if padded >= plain.len() || plain.len() > MAX_INFLATED {
         return None;
     }
-    let mut out = SecretBytes::new(Vec::with_capacity(padded));
+    let mut out = Wiped::from(Vec::with_capacity(padded));
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&packed);
     out.resize(padded, 0);
@@ -40,11 +40,11 @@ pub(crate) fn deflate(plain: &[u8]) -> Option<SecretBytes> {
 }
 
 /// The reverse of [`deflate`]. `None` for anything that it didn't make, or that inflates to more than [`MAX_INFLATED`].
-pub(crate) fn inflate(bytes: &[u8]) -> Option<SecretBytes> {
+pub(crate) fn inflate(bytes: &[u8]) -> Option<Wiped> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let mut packed = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     let mut decompressor = Box::<DecompressorOxide>::default();
-    let mut plain = SecretBytes::new(vec![0; (2 * packed.len()).clamp(BUCKET, MAX_INFLATED)]);
+    let mut plain = Wiped::from(vec![0; (2 * packed.len()).clamp(BUCKET, MAX_INFLATED)]);
     let mut written = 0;
     loop {
         let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
@@ -58,7 +58,7 @@ pub(crate) fn inflate(bytes: &[u8]) -> Option<SecretBytes> {
             TINFLStatus::HasMoreOutput if plain.len() < MAX_INFLATED => {
                 packed = packed.get(read..)?;
                 // Not `resize`: a vector that grows leaves its old bytes behind, unwiped.
-                let mut larger = SecretBytes::new(vec![0; (2 * plain.len()).min(MAX_INFLATED)]);
+                let mut larger = Wiped::from(vec![0; (2 * plain.len()).min(MAX_INFLATED)]);
                 larger[..written].copy_from_slice(&plain[..written]);
                 plain = larger;
             }

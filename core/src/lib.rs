@@ -41,6 +41,7 @@ mod session;
 mod summary;
 mod time;
 mod token;
+mod wiped;
 
 pub use binding::{Client, ClientBinding};
 pub use compress::MAX_INFLATED;

@@ -1,11 +1,10 @@
 //! The JSON inside tokens and records. `core/FORMAT.md` lists its fields.
 
-use alloc::{borrow::Cow, string::String, vec::Vec};
+use alloc::{borrow::Cow, string::String};
 use core::{fmt, ops::Range};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 use crate::{
     binding::Fingerprint,
@@ -13,10 +12,11 @@ use crate::{
     error::{Error, Unreadable},
     flash::Messages,
     id::{Key, SessionId},
-    json::{Object, to_json},
+    json::{Object, from_json, to_json},
     session::Names,
     time::Timestamp,
     token::Opened,
+    wiped::Wiped,
 };
 
 /// Everything but the application's data, in the order in which it is written.
@@ -51,9 +51,10 @@ pub(crate) struct Meta<'a> {
     pub(crate) flash: &'a Messages,
 }
 
-/// The same, as it is read. Unknown fields are passed over, duplicate ones refused.
+/// The same, as it is read, and the data as a `D`. Unknown fields are passed over, duplicate ones refused.
 #[derive(Deserialize)]
-pub(crate) struct Parsed<'a> {
+#[serde(bound(deserialize = "D: Deserialize<'de>"))]
+pub(crate) struct ParsedWith<'a, D> {
     #[serde(default)]
     pub(crate) sid: Option<SessionId>,
     #[serde(default)]
@@ -75,21 +76,21 @@ pub(crate) struct Parsed<'a> {
     pub(crate) bind: Option<Object<Fingerprint>>,
     #[serde(default)]
     pub(crate) flash: Messages,
-    #[serde(default, borrow, deserialize_with = "present")]
-    pub(crate) data: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) data: Option<D>,
 }
+
+/// With the data as it is written.
+pub(crate) type Parsed<'a> = ParsedWith<'a, &'a RawValue>;
 
 /// `null` is data too: that of a session of type `()`.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
-impl<'a> Parsed<'a> {
+impl<'a, D: Deserialize<'a>> ParsedWith<'a, D> {
     pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Error> {
-        // As a whole: of a field that is passed over, a reader of bytes would not look whether it is text.
-        let text = core::str::from_utf8(payload).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
-        let Object(parsed) =
-            serde_json::from_str(text).map_err(|_| Error::Unreadable(Unreadable::Payload))?;
+        let Object(parsed) = from_json(payload).ok_or(Error::Unreadable(Unreadable::Payload))?;
         Ok(parsed)
     }
 }
@@ -97,18 +98,20 @@ impl<'a> Parsed<'a> {
 /// A payload together with where the application's data lies in it. Wiped when dropped.
 #[derive(Clone)]
 pub(crate) struct Payload {
-    bytes: Zeroizing<Vec<u8>>,
-    data: Range<usize>,
+    bytes: Wiped,
+    /// Not looked for where the data was read along with the rest: a request that changes nothing has no use for it.
+    data: Option<Range<usize>>,
 }
 
 /// Room for everything but the data; flash messages or a long subject take more, at the price of moving it.
 const HEAD_LEN: usize = 256;
 
+/// Stands in front of the data, behind everything else.
+const FIELD: &[u8] = br#","data":"#;
+
 impl Payload {
     /// Puts the data behind the rest.
     pub(crate) fn compose(meta: &Meta<'_>, data: &[u8]) -> Result<Self, Error> {
-        const FIELD: &[u8] = br#","data":"#;
-
         let mut bytes = to_json(meta, HEAD_LEN + FIELD.len() + data.len() + 1)?;
         // The brace that closes it goes behind the data.
         bytes.pop();
@@ -116,12 +119,17 @@ impl Payload {
         let start = bytes.len();
         bytes.extend_from_slice(data);
         bytes.push(b'}');
-        Ok(Self { bytes, data: start..start + data.len() })
+        Ok(Self { bytes, data: Some(start..start + data.len()) })
+    }
+
+    /// Of bytes from which data was read before.
+    pub(crate) const fn known(bytes: Wiped) -> Self {
+        Self { bytes, data: None }
     }
 
     /// From the bytes of a payload, which are parsed once: `with` takes what it needs of everything but the data.
     pub(crate) fn read<R>(
-        bytes: Zeroizing<Vec<u8>>,
+        bytes: Wiped,
         with: impl FnOnce(&mut Parsed<'_>) -> Result<R, Error>,
     ) -> Result<(Self, R), Error> {
         let mut parsed = Parsed::of(&bytes)?;
@@ -129,9 +137,17 @@ impl Payload {
         let data = parsed.data.ok_or(Error::Unreadable(Unreadable::Payload))?.get();
         // The raw value borrows from `bytes`, so its address tells where it begins.
         let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
-        let data = start..start + data.len();
+        let data = Some(start..start + data.len());
         drop(parsed);
         Ok((Self { bytes, data }, taken))
+    }
+
+    /// Whether it ends with this data, which is a whole JSON text, as [`Payload::compose`] would have put it there. `false` tells nothing: others
+    /// may put it elsewhere.
+    pub(crate) fn ends_with(&self, data: &[u8]) -> bool {
+        // No string holds a quote behind a comma, so the field is one; and what is between it and the last brace is whole, so it is the payload's.
+        let head = self.bytes.strip_suffix(b"}").and_then(|rest| rest.strip_suffix(data));
+        head.is_some_and(|head| head.ends_with(FIELD))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -139,7 +155,13 @@ impl Payload {
     }
 
     pub(crate) fn data(&self) -> &[u8] {
-        &self.bytes[self.data.clone()]
+        match &self.data {
+            Some(data) => &self.bytes[data.clone()],
+            None => Parsed::of(&self.bytes)
+                .ok()
+                .and_then(|parsed| parsed.data)
+                .map_or(&[], |data| data.get().as_bytes()),
+        }
     }
 }
 
@@ -183,7 +205,7 @@ impl Reference {
     /// # Errors
     /// [`Error::Unreadable`] if the payload is none of a reference: authentic, but of a later version.
     pub fn from_token(opened: Opened) -> Result<Self, Error> {
-        let parsed = Parsed::of(opened.payload())?;
+        let parsed = ParsedWith::<IgnoredAny>::of(opened.payload())?;
         Ok(Self {
             names: parsed.sid.ok_or(Error::Unreadable(Unreadable::Payload))?.into(),
             rotation: parsed.rot,
@@ -246,7 +268,7 @@ mod tests {
     fn data_that_is_null_is_there() {
         let payload = |data: &str| {
             let bytes = alloc::format!(r#"{{"rot":0,"iat":1,"abs":2{data}}}"#).into_bytes();
-            Payload::read(Zeroizing::new(bytes), |_| Ok(())).map(|(payload, ())| payload.data().to_vec())
+            Payload::read(Wiped::from(bytes), |_| Ok(())).map(|(payload, ())| payload.data().to_vec())
         };
         assert_eq!(payload(r#","data":null"#).unwrap(), b"null");
         assert_eq!(payload(r#","data": [1] "#).unwrap(), b"[1]");
@@ -261,6 +283,19 @@ mod tests {
             let payload = [br#"{"rot":0,"iat":1,"abs":2,"#, field, b"}"].concat();
             assert_eq!(Parsed::of(&payload).err(), Some(Error::Unreadable(Unreadable::Payload)), "{field:?}");
         }
+    }
+
+    #[test]
+    fn data_is_found_at_the_end_and_nowhere_else() {
+        let ends = |payload: &str, data: &str| {
+            Payload::known(Wiped::from(payload.as_bytes().to_vec())).ends_with(data.as_bytes())
+        };
+        assert!(ends(r#"{"rot":0,"data":{"a":1}}"#, r#"{"a":1}"#));
+        assert!(ends(r#"{"rot":0,"data":1}"#, "1"));
+        assert!(!ends(r#"{"rot":0,"data":21}"#, "1"));
+        assert!(!ends(r#"{"data":1,"later":{"rot":0,"data":1}}"#, "1"));
+        assert!(!ends(r#"{"data":2,"\"data":1}"#, "1"));
+        assert!(!ends(r#"{"data":2,"x":",\"data\":1"}"#, "1"));
     }
 
     #[test]

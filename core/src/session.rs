@@ -4,7 +4,6 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use zeroize::Zeroizing;
 
 use crate::{
     binding::Fingerprint,
@@ -17,6 +16,7 @@ use crate::{
     payload::Payload,
     record::Version,
     time::{Expiry, Timestamp},
+    wiped::Wiped,
 };
 
 /// What an application keeps in a session: any type that serde can turn into JSON and back.
@@ -122,7 +122,7 @@ pub struct Session<T> {
     /// What was loaded or last saved.
     pub(crate) base: Option<Base>,
     /// What this program would have written of the data as it was loaded; noted when the data is first touched, where that is known.
-    pub(crate) known: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) known: Option<Wiped>,
     /// A save of which nobody knows whether it was written.
     pub(crate) unconfirmed: Option<Box<Draft>>,
     /// The client of this request, if sessions are bound to clients.
@@ -176,7 +176,7 @@ impl<T: SessionData> Session<T> {
     pub fn data_mut(&mut self) -> &mut T {
         if let (false, Some(base)) = (self.data_touched, &self.base) {
             // If it can't be written it can't be saved either, and the commit says so.
-            self.known = to_json(&self.data, base.payload.data().len()).ok();
+            self.known = to_json(&self.data, base.payload.as_bytes().len()).ok();
         }
         self.data_touched = true;
         self.changes += 1;

@@ -65,7 +65,7 @@ impl<T: SessionData> Summary<T> {
     /// # Errors
     /// [`Error::Unreadable`] if it is another session's or doesn't fit `T`.
     pub fn from_record(key: Key, expires_at: Timestamp, payload: Zeroizing<Vec<u8>>) -> Result<Self, Error> {
-        let (payload, without_data) = Payload::read(payload, |parsed| {
+        let (payload, without_data) = Payload::read(payload.into(), |parsed| {
             if parsed.key != Some(key) {
                 return Err(Error::Unreadable(Unreadable::OtherSession));
             }

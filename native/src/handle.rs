@@ -49,6 +49,9 @@ pub struct SessionHandle<T> {
     slot: Arc<Slot<T>>,
 }
 
+/// A session that the handlers of a request share; in a box, so that a request that never asks for it has no room for it.
+type Held<T> = Mutex<Box<Session<T>>>;
+
 /// What all requests of a layer share.
 pub(crate) struct Settings<T> {
     pub(crate) provider: Arc<dyn Provider<T>>,
@@ -59,7 +62,7 @@ pub(crate) struct Settings<T> {
 /// Where the layer and the handlers of one request meet.
 pub(crate) struct Slot<T> {
     pub(crate) settings: Arc<Settings<T>>,
-    session: OnceLock<Mutex<Session<T>>>,
+    session: OnceLock<Held<T>>,
     /// What makes the client forget its token, once the session was ended.
     removal: Mutex<Option<SetCookie>>,
     /// One load or write at a time: two writes that ran at once would take each other's half-done work for their own, and count it twice.
@@ -174,7 +177,7 @@ impl<T: SessionData> SessionHandle<T> {
         Ok(())
     }
 
-    fn session(&self) -> &Mutex<Session<T>> {
+    fn session(&self) -> &Held<T> {
         self.slot.session.get().expect("a handle is only made of a loaded slot")
     }
 }
@@ -263,17 +266,17 @@ pub(crate) trait Provider<T>: Send + Sync {
         cookies: CookieHeaders<'a>,
         client: &'a Client<'a>,
         freshness: Freshness,
-    ) -> BoxFuture<'a, Session<T>>;
-    fn is_settled(&self, session: &Mutex<Session<T>>) -> bool;
-    fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
-    fn owed(&self, session: &Mutex<Session<T>>) -> Option<SetCookie>;
-    fn save<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, ()>;
+    ) -> BoxFuture<'a, Box<Session<T>>>;
+    fn is_settled(&self, session: &Held<T>) -> bool;
+    fn commit<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>>;
+    fn owed(&self, session: &Held<T>) -> Option<SetCookie>;
+    fn save<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, ()>;
     fn update<'a>(
         &'a self,
-        session: &'a Mutex<Session<T>>,
+        session: &'a Held<T>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
     ) -> BoxFuture<'a, ()>;
-    fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>>;
+    fn destroy<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>>;
     fn now(&self) -> Timestamp;
 }
 
@@ -283,36 +286,36 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         cookies: CookieHeaders<'a>,
         client: &'a Client<'a>,
         freshness: Freshness,
-    ) -> BoxFuture<'a, Session<T>> {
+    ) -> BoxFuture<'a, Box<Session<T>>> {
         let headers = core::iter::once(cookies.first).chain(cookies.others.iter().copied());
-        Box::pin(self.load_with(headers, client, freshness))
+        Box::pin(self.load_boxed(headers, client, freshness))
     }
 
-    fn is_settled(&self, session: &Mutex<Session<T>>) -> bool {
+    fn is_settled(&self, session: &Held<T>) -> bool {
         Self::is_settled(self, session)
     }
 
-    fn commit<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {
+    fn commit<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>> {
         Box::pin(self.commit_cell(session))
     }
 
-    fn owed(&self, session: &Mutex<Session<T>>) -> Option<SetCookie> {
+    fn owed(&self, session: &Held<T>) -> Option<SetCookie> {
         self.owed_cookie(session)
     }
 
-    fn save<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, ()> {
+    fn save<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, ()> {
         Box::pin(self.save_cell(session))
     }
 
     fn update<'a>(
         &'a self,
-        session: &'a Mutex<Session<T>>,
+        session: &'a Held<T>,
         change: &'a mut (dyn FnMut(&mut T) + Send),
     ) -> BoxFuture<'a, ()> {
         Box::pin(self.update_cell(session, change))
     }
 
-    fn destroy<'a>(&'a self, session: &'a Mutex<Session<T>>) -> BoxFuture<'a, Option<SetCookie>> {
+    fn destroy<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>> {
         Box::pin(self.destroy_cell(session))
     }
 

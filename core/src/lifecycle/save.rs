@@ -20,6 +20,7 @@ use crate::{
     session::{Base, Facts, Names, Session, SessionData, State},
     time::Timestamp,
     token::Kind,
+    wiped::Wiped,
 };
 
 /// How sessions are saved.
@@ -253,7 +254,7 @@ impl<T: SessionData> Session<T> {
             let same_subject = before.sub.is_none() || before.sub == parsed.sub;
             parsed.key == self.key() && same_subject && before.sub.as_deref() == self.subject()
         };
-        let (payload, found) = Payload::read(Zeroizing::new(theirs.to_vec()), |parsed| {
+        let (payload, found) = Payload::read(Wiped::from(theirs.to_vec()), |parsed| {
             Ok(same_record(parsed)
                 .then(|| (core::mem::take(&mut parsed.flash), Facts::of(parsed, names.clone(), version))))
         })?;
@@ -309,7 +310,7 @@ impl<T: SessionData> Session<T> {
     /// Checks that a record is that of this session, and of the same rotation and subject as what this request loaded.
     fn same_session(&self, theirs: Zeroizing<Vec<u8>>) -> Result<(Payload, Messages), Error> {
         let base = self.base.as_ref().map(|base| Parsed::of(base.payload.as_bytes())).transpose()?;
-        Payload::read(theirs, |parsed| {
+        Payload::read(theirs.into(), |parsed| {
             if parsed.key != self.key() {
                 return Err(Error::Unreadable(Unreadable::OtherSession));
             }
@@ -321,10 +322,14 @@ impl<T: SessionData> Session<T> {
     }
 
     /// The data as JSON if it differs from what was loaded: compared as bytes first, then, where bytes don't tell, as trees.
-    fn changed_data(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let before = self.base_data()?;
+    fn changed_data(&self) -> Result<Option<Wiped>, Error> {
+        let before = match (&self.base, &self.known) {
+            // Not looked for where it needn't be.
+            (Some(base), Some(known)) if base.payload.ends_with(known) => Text::Loaded(known),
+            _ => self.base_data()?,
+        };
         let mine = to_json(&self.data, before.len() + 64)?;
-        if **mine == *before {
+        if *mine == *before {
             return Ok(None);
         }
         let known = match &self.known {
@@ -374,7 +379,7 @@ fn merged<T: SessionData>(
 /// The data as JSON, borrowed from what was loaded or written just now.
 enum Text<'a> {
     Loaded(&'a [u8]),
-    Written(Zeroizing<Vec<u8>>),
+    Written(Wiped),
 }
 
 impl core::ops::Deref for Text<'_> {

@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     compress,
-    crypto::{BLOCK_LEN, KeyId, KeyRing, Keys, MacContext, SecretBytes, TAG_LEN},
+    crypto::{BLOCK_LEN, KeyId, KeyRing, Keys, MacContext, TAG_LEN},
     encoding,
     error::Rejection,
     time::Timestamp,
+    wiped::Wiped,
 };
 
 /// What an authentic token holds. Wiped when dropped.
@@ -29,7 +30,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Opened {
-    buffer: SecretBytes,
+    buffer: Wiped,
     start: usize,
     expires_at: Timestamp,
     key_id: KeyId,
@@ -102,7 +103,7 @@ pub(crate) fn open_record(ring: &KeyRing, context: &[u8], bytes: Vec<u8>) -> Res
 
 /// Checks, decrypts in place and inflates. Version, flags, kind and key id were checked before.
 fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result<Opened, Rejection> {
-    let mut buffer = SecretBytes::new(bytes);
+    let mut buffer = Wiped::from(bytes);
     let header = Header::of(&buffer)?;
     let (message, tag) = buffer.split_last_chunk::<TAG_LEN>().ok_or(Rejection::Malformed)?;
     if !mac.verify(message, tag) {

@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     compress,
-    crypto::{BLOCK_LEN, KeyRing, Keys, MacContext, SecretBytes, TAG_LEN, padded_len},
+    crypto::{BLOCK_LEN, KeyRing, Keys, MacContext, TAG_LEN, padded_len},
     encoding,
     random::{Random, RandomError},
     time::Timestamp,
+    wiped::Wiped,
 };
 
 /// A payload that is about to be sealed, with room for the header in front, so that it is encrypted where it was written.
@@ -23,7 +24,7 @@ use crate::{
 ///
 /// assert_eq!(Plaintext::from(b"payload").as_bytes(), b"payload");
 /// ```
-pub struct Plaintext(SecretBytes);
+pub struct Plaintext(Wiped);
 
 impl Plaintext {
     /// Room for `capacity` bytes of payload: more are allowed, at the price of moving what is there.
@@ -31,7 +32,7 @@ impl Plaintext {
     pub fn with_capacity(capacity: usize) -> Self {
         let mut buffer = Vec::with_capacity(sealed_len(capacity));
         buffer.resize(HEADER_LEN, 0);
-        Self(SecretBytes::new(buffer))
+        Self(Wiped::from(buffer))
     }
 
     /// Appends bytes.

@@ -137,8 +137,8 @@ impl Sealed for CookieHeld {
         opened: Opened,
         now: Timestamp,
         _: Freshness,
-    ) -> Result<Session<T>, Refusal> {
-        let session = Session::from_cookie(opened).map_err(Error::from)?;
+    ) -> Result<Box<Session<T>>, Refusal> {
+        let session = Box::new(Session::from_cookie(opened).map_err(Error::from)?);
         let key = session.key();
         self.check(&session).map_err(|reason| {
             let rejection = match (reason, key.and_then(|key| lock(&self.ended).get(&key).copied())) {

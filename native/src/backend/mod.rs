@@ -41,14 +41,14 @@ mod sealed {
         /// What it is called in metrics and traces.
         const NAME: &'static str;
 
-        /// The session of an authentic, unexpired token; [`CoreError::Rejected`] if there is none any more.
+        /// The session of an authentic, unexpired token; [`CoreError::Rejected`] if there is none any more. In a box: it goes through many hands.
         fn load<T: SessionData>(
             &self,
             shared: &Shared<T>,
             opened: Opened,
             now: Timestamp,
             freshness: Freshness,
-        ) -> impl Future<Output = Result<Session<T>, Refusal>> + Send;
+        ) -> impl Future<Output = Result<Box<Session<T>>, Refusal>> + Send;
 
         /// Extends what is stored of a session that passed every check.
         fn extend<T: SessionData>(
@@ -153,7 +153,7 @@ pub trait Cell<T>: Sync {
     fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R;
 }
 
-impl<T: Send> Cell<T> for Mutex<Session<T>> {
+impl<T: Send> Cell<T> for Mutex<Box<Session<T>>> {
     fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R {
         f(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -71,7 +71,7 @@ impl<S: Store> Stored<S> {
         reference: &Reference,
         now: Timestamp,
         freshness: Freshness,
-    ) -> Result<Session<T>, Error> {
+    ) -> Result<Box<Session<T>>, Error> {
         let key = reference.key();
         let subject = reference.subject().map(SubjectTag::new);
         let lookup = Lookup { subject, freshness, ..Lookup::default() };
@@ -94,7 +94,7 @@ impl<S: Store> Stored<S> {
             Err(CoreError::Rejected(Rejection::Revoked)) if freshness != Freshness::Linearizable => {
                 return Box::pin(self.load_referenced(shared, reference, now, Freshness::Linearizable)).await;
             }
-            session => session?,
+            session => Box::new(session?),
         };
         if session.epoch().unwrap_or(0) < found.epoch {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
@@ -125,7 +125,7 @@ impl<S: Store> Sealed for Stored<S> {
         opened: Opened,
         now: Timestamp,
         freshness: Freshness,
-    ) -> Result<Session<T>, Refusal> {
+    ) -> Result<Box<Session<T>>, Refusal> {
         let reference = Reference::from_token(opened).map_err(Error::from)?;
         self.load_referenced(shared, &reference, now, freshness)
             .await

@@ -43,6 +43,18 @@ use metrics::{Key, Label, Level, Metadata, Unit, with_recorder};
 pub(crate) use session::{EventCounters, Timings, count_error};
 pub use store::Observed;
 
+/// A span at level `DEBUG`; none if nobody listens at that level, so that a command that nobody watches costs nothing more.
+macro_rules! span {
+    ($($described:tt)+) => {
+        if tracing::level_filters::LevelFilter::current() >= tracing::Level::DEBUG {
+            tracing::debug_span!($($described)+)
+        } else {
+            tracing::Span::none()
+        }
+    };
+}
+pub(crate) use span;
+
 /// The names of the metrics.
 pub(crate) mod names {
     pub(crate) const CREATED: &str = "session.created";

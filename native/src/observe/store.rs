@@ -6,7 +6,7 @@ use std::time::Instant;
 use session_core::{Key, SubjectTag, Version};
 use tracing::Instrument as _;
 
-use super::{Metric, names};
+use super::{Metric, names, span};
 use crate::store::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError};
 
 /// A store each of whose commands runs in a span, is timed, and has its error counted. [`Sessions`](crate::Sessions) puts it around every store.
@@ -29,7 +29,7 @@ pub struct Observed<S> {
 /// Runs a command of a store.
 macro_rules! observe {
     ($self:ident.$command:ident($($argument:expr),*)) => {{
-        let span = tracing::debug_span!("session.command", store = S::NAME, command = stringify!($command));
+        let span = span!("session.command", store = S::NAME, command = stringify!($command));
         measure::<S, _>(&$self.$command, $self.store.$command($($argument),*).instrument(span))
     }};
 }

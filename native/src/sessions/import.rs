@@ -99,7 +99,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         client: &Client<'_>,
     ) -> Result<Option<Session<T>>, Refusal> {
         let Some(token) = import.recall(identity).await? else { return Ok(None) };
-        let mut session = self.load_token(&token, client, Freshness::Linearizable).await?;
+        let mut session = *self.load_token(&token, client, Freshness::Linearizable).await?;
         session.renew_token();
         Ok(Some(session))
     }

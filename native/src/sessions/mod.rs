@@ -21,7 +21,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::Error,
     event::{Event, EventKind, Listeners},
-    observe::{Observed, Timings, count_error},
+    observe::{Observed, Timings, count_error, span},
     random::BufferedRandom,
     store::{Freshness, Query, Record, Store},
 };
@@ -227,11 +227,20 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         client: &Client<'_>,
         freshness: Freshness,
     ) -> Result<Session<T>, Error> {
+        self.load_boxed(cookie_headers, client, freshness).await.map(|session| *session)
+    }
+
+    pub(crate) async fn load_boxed<'h>(
+        &self,
+        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        client: &Client<'_>,
+        freshness: Freshness,
+    ) -> Result<Box<Session<T>>, Error> {
         #[cfg(feature = "import")]
         if !self.inner.shared.imports.is_empty() {
             let headers: Vec<_> = cookie_headers.into_iter().collect();
             return match Box::pin(self.imported(&headers, client)).await? {
-                Some(session) => Ok(session),
+                Some(session) => Ok(Box::new(session)),
                 None => self.load_own(headers, client, freshness).await,
             };
         }
@@ -243,14 +252,14 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
         client: &Client<'_>,
         freshness: Freshness,
-    ) -> Result<Session<T>, Error> {
+    ) -> Result<Box<Session<T>>, Error> {
         let shared = &self.inner.shared;
         let name = &shared.config.cookie.name;
         let mut rejection = None;
         let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
             let begun = Instant::now();
-            let span = tracing::debug_span!("session.load", store = B::NAME);
+            let span = span!("session.load", store = B::NAME);
             match self.load_token(token, client, freshness).instrument(span).await {
                 Ok(session) => {
                     shared.timings.load.record(begun.elapsed());
@@ -278,7 +287,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                 }
             }
         }
-        let mut session = self.anonymous(rejection);
+        let mut session = Box::new(self.anonymous(rejection));
         self.bind(&mut session, client)?;
         Ok(session)
     }
@@ -288,7 +297,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         token: &[u8],
         client: &Client<'_>,
         freshness: Freshness,
-    ) -> Result<Session<T>, Refusal> {
+    ) -> Result<Box<Session<T>>, Refusal> {
         let shared = &self.inner.shared;
         let now = shared.now();
         let opened =

@@ -11,7 +11,7 @@ use crate::{
     backend::{Backend, Cell, Change, Theirs, Written},
     error::Error,
     event::EventKind,
-    observe::count_error,
+    observe::{count_error, span},
 };
 
 impl<T: SessionData, B: Backend> Sessions<T, B> {
@@ -46,7 +46,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         if self.is_settled(session) {
             return Ok(None);
         }
-        let span = tracing::debug_span!("session.commit", store = B::NAME);
+        let span = span!("session.commit", store = B::NAME);
         self.save_and_issue(session).instrument(span).await
     }
 
@@ -126,7 +126,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         session: &impl Cell<T>,
         change: &mut (dyn FnMut(&mut T) + Send),
     ) -> Result<(), Error> {
-        let span = tracing::debug_span!("session.update", store = B::NAME);
+        let span = span!("session.update", store = B::NAME);
         // What the request changed before is merged; only `change` is done again.
         self.write(session, Conflicting::Merge).instrument(span.clone()).await?;
         let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
@@ -165,8 +165,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             Outcome::Ended(reason, mut survivor) => {
                 // Before the request hears that its session is no more: if this fails, it may commit again.
                 while let Some(session) = survivor {
-                    survivor = match Box::pin(self.contend(&Mutex::new(*session), Conflicting::Merge)).await?
-                    {
+                    survivor = match Box::pin(self.contend(&Mutex::new(session), Conflicting::Merge)).await? {
                         Outcome::Done(_) => None,
                         Outcome::Ended(_, survivor) => survivor,
                     };
@@ -270,7 +269,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             session.with(Session::mark_destroyed);
             return Ok(None);
         }
-        let span = tracing::debug_span!("session.destroy", store = B::NAME);
+        let span = span!("session.destroy", store = B::NAME);
         backend.destroy(shared, session).instrument(span).await?;
         session.with(|session| {
             session.mark_destroyed();

@@ -39,19 +39,32 @@ pub trait Headers {
 #[cfg(feature = "http")]
 impl Headers for http::HeaderMap {
     fn values<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-        self.get_all(name).into_iter().map(http::HeaderValue::as_bytes)
+        self.get_all(http_name(name)).into_iter().map(http::HeaderValue::as_bytes)
     }
 
     fn set(&mut self, name: &'static str, value: Cow<'static, str>) {
         if let Some(value) = http_value(value) {
-            self.insert(http::HeaderName::from_static(name), value);
+            self.insert(http_name(name), value);
         }
     }
 
     fn add(&mut self, name: &'static str, value: Cow<'static, str>) {
         if let Some(value) = http_value(value) {
-            self.append(http::HeaderName::from_static(name), value);
+            self.append(http_name(name), value);
         }
+    }
+}
+
+/// Those that every request with a session has need not be parsed.
+#[cfg(feature = "http")]
+fn http_name(name: &'static str) -> http::HeaderName {
+    match name {
+        "cookie" => http::header::COOKIE,
+        "user-agent" => http::header::USER_AGENT,
+        "vary" => http::header::VARY,
+        "cache-control" => http::header::CACHE_CONTROL,
+        "set-cookie" => http::header::SET_COOKIE,
+        other => http::HeaderName::from_static(other),
     }
 }
 
