@@ -287,10 +287,11 @@ impl<S: Store, F: Feed> Store for CachedStore<S, F> {
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
         let at_most = self.at_most(&lookup);
-        if let Some(at_most) = at_most
-            && let Some(found) = self.table.get(key, lookup.subject.as_ref(), at_most)
-        {
-            return Ok(Some(found));
+        if let Some(at_most) = at_most {
+            let hit = self.table.get(key, lookup.subject.as_ref(), at_most);
+            if hit.is_some() {
+                return Ok(hit);
+            }
         }
         // Boxed: a hit needn't carry the future of a miss around.
         Box::pin(self.ask(key, lookup, at_most)).await

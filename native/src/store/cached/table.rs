@@ -120,9 +120,10 @@ impl Table {
         let allowance = at_most / 2;
         if allowance >= MOST_LAG {
             let latest = self.time.coarse().saturating_add(allowance);
-            if let Some(found) = self.get_at(latest, key, subject, at_most) {
+            let found = self.get_at(latest, key, subject, at_most);
+            if found.is_some() {
                 self.counters.hits.add();
-                return Some(found);
+                return found;
             }
         }
         self.get_exactly(key, subject, at_most)
@@ -218,7 +219,7 @@ impl Table {
 
     /// Frees the memory of entries that no one will ever be served.
     pub(super) fn sweep(&self) {
-        self.entries.retain(|first| self.pulses.read(usize::from(first) % BUCKETS).epoch);
+        self.entries.retain(|first| self.pulses.read(usize::from(first)).epoch);
     }
 
     /// A number that no link had before.
@@ -260,7 +261,7 @@ impl Table {
 /// The bucket of a tag.
 #[inline]
 const fn bucket(tag: &[u8; 16]) -> usize {
-    tag[0] as usize % BUCKETS
+    tag[0] as usize
 }
 
 impl Slot {

@@ -32,6 +32,7 @@ use self::{
 use super::{protocol, stats};
 use crate::store::Record;
 
+/// Every tag here begins with a zero.
 const BUCKETS: usize = 1;
 
 /// Threads change places unasked so many times in a run: three are enough for every order that a part left out breaks.
