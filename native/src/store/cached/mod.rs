@@ -287,10 +287,10 @@ impl<S: Store, F: Feed> Store for CachedStore<S, F> {
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
         let at_most = self.at_most(&lookup);
-        if let Some(at_most) = at_most {
-            if let Some(hit) = self.table.get(key, lookup.subject.as_ref(), at_most) {
-                return Ok(Some(hit.found()));
-            }
+        if let Some(at_most) = at_most
+            && let Some(hit) = self.table.get(key, lookup.subject.as_ref(), at_most)
+        {
+            return Ok(Some(hit.found()));
         }
         // Boxed: a hit needn't carry the future of a miss around.
         Box::pin(self.ask(key, lookup, at_most)).await
