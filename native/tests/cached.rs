@@ -8,14 +8,15 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use session_native::{
     Client, Clock, Config, Key, MemoryStore, OsRandom, Query as _, Secret, Session, Sessions, Store,
     StoreError, SubjectTag, Timestamp, Version,
     store::{
         Found, Freshness, Lookup, Record, Saved,
-        cached::{CachedStore, MemoryChannel, MemoryFeed, Publishing},
+        cached::{CacheStats, CachedStore, MemoryChannel, MemoryFeed, Publishing},
     },
 };
 use tokio::sync::Semaphore;
@@ -554,4 +555,77 @@ async fn a_token_that_is_ahead_of_the_cache_is_asked_about() {
     // The cache is what it was.
     assert!(b.load(&first, &client).await.unwrap().is_authenticated());
     assert!(b.load(&second, &client).await.unwrap().is_authenticated());
+}
+
+/// What the statistics say is recorded as metrics, about every second.
+#[test]
+fn the_metrics_are_those_of_the_statistics() {
+    let recorder = DebuggingRecorder::new();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let second = Duration::from_secs(1);
+    let scenario = async {
+        let cluster = Cluster::new();
+        let node = cluster.node_of(100, 1 << 20).await;
+        for number in 0..200 {
+            node.store.create(&key(number), &cluster.record(1)).await.unwrap();
+        }
+        node.store.evict(&key(199));
+        for _ in 0..4 {
+            assert!(node.load(&key(199)).await.is_some());
+        }
+        let lookup = Lookup { freshness: Freshness::Linearizable, ..Lookup::default() };
+        node.load_with(&key(199), lookup).await;
+        tokio::time::sleep(second * 2).await;
+        let live = (node.store.stats(), recorded(&recorder));
+        node.feed.cut();
+        tokio::time::sleep(second * 10).await;
+        let down = (node.store.stats(), recorded(&recorder));
+        (live, down)
+    };
+    let ((live, live_metrics), (down, down_metrics)) =
+        metrics::with_local_recorder(&recorder, || runtime.block_on(scenario));
+
+    assert_eq!((live.hits, live.misses, live.bypasses), (3, 1, 1));
+    assert!(live.evictions >= 100 && (50..=100).contains(&live.entries), "{live:?}");
+    let counted = |stats: &CacheStats| {
+        [
+            ("session.cache.hits", stats.hits as f64),
+            ("session.cache.misses", stats.misses as f64),
+            ("session.cache.bypasses", stats.bypasses as f64),
+            ("session.cache.evictions", stats.evictions as f64),
+            ("session.cache.epoch_changes", stats.epoch_changes as f64),
+            ("session.cache.entries", stats.entries as f64),
+            ("session.cache.weight_bytes", stats.weight as f64),
+            ("session.cache.hit_rate", stats.hit_rate()),
+        ]
+    };
+    for (stats, metrics) in [(&live, &live_metrics), (&down, &down_metrics)] {
+        for (name, value) in counted(stats) {
+            assert_eq!(metrics[name], value, "{name}");
+        }
+    }
+    assert!((live.hit_rate() - 0.75).abs() < f64::EPSILON);
+    assert!(live_metrics["session.cache.lease_age_seconds"] <= HEARTBEAT.as_secs_f64());
+    assert_eq!(live_metrics["session.cache.down_seconds"], live.down.as_secs_f64());
+
+    assert_eq!((down.epoch_changes, down.entries, down.lease_age), (live.epoch_changes + 1, 0, None));
+    assert_eq!(down_metrics["session.cache.lease_age_seconds"], f64::INFINITY);
+    // Metrics are at most a second old.
+    let (was, is) = (down_metrics["session.cache.down_seconds"], down.down.as_secs_f64());
+    assert!((live.down + second * 9).as_secs_f64() <= was && was <= is, "{was} of {is}");
+}
+
+/// Every counter and gauge by its name.
+fn recorded(recorder: &DebuggingRecorder) -> BTreeMap<String, f64> {
+    let metrics = recorder.snapshotter().snapshot().into_vec();
+    let values = metrics.into_iter().map(|(key, _, _, value)| {
+        let value = match value {
+            DebugValue::Counter(count) => count as f64,
+            DebugValue::Gauge(value) => value.into_inner(),
+            DebugValue::Histogram(_) => f64::NAN,
+        };
+        (key.key().name().to_owned(), value)
+    });
+    values.collect()
 }

@@ -12,7 +12,7 @@ use session_faults::{
     servers::{RedisCluster, RedisServer, SentinelTrio, until},
 };
 use session_native::{
-    Clock as _, Key, RedisStore, Store as _, SubjectTag, SystemClock, Version,
+    Clock as _, Key, Query as _, RedisStore, Store as _, SubjectTag, SystemClock, Version,
     store::{Lookup, Record, RedisFeed, cached::CachedStore},
 };
 
@@ -83,50 +83,75 @@ fn key(number: usize) -> Key {
     Key::from_bytes(*SubjectTag::new(&number.to_string()).as_bytes())
 }
 
+/// How a session is ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Delete,
+    /// Its subject is signed out everywhere.
+    Revoke,
+}
+
+/// Whether the session may be used: it is there, and its subject's epoch is that of its birth.
+async fn is_good(store: &Cached, key: &Key, subject: SubjectTag) -> bool {
+    let lookup = Lookup { subject: Some(subject), ..Lookup::default() };
+    store.load(key, lookup).await.unwrap().is_some_and(|found| found.epoch == 0)
+}
+
 /// One node ends sessions; two others, who hold them, are asked all the while. Prints how long they went on answering.
 async fn measure(name: &str, nodes: [Node; 3], rounds: usize) {
     let [first, others @ ..] = nodes;
-    let mut since_begun = Vec::new();
-    let mut since_done = Vec::new();
-    for number in 0..rounds {
-        let key = key(number);
-        first.create(&key).await;
-        for other in &others {
-            other.warm(&key).await;
-        }
-        let asking: Vec<_> = others
-            .iter()
-            .map(|other| {
-                let store = Arc::clone(&other.store);
-                tokio::spawn(async move {
-                    while store.load(&key, Lookup::default()).await.unwrap().is_some() {
-                        tokio::task::yield_now().await;
-                    }
-                    Instant::now()
+    for (series, end) in [End::Delete, End::Revoke].into_iter().enumerate() {
+        let mut since_begun = Vec::new();
+        let mut since_done = Vec::new();
+        for number in 0..rounds {
+            let key = key(series * rounds + number);
+            let subject = SubjectTag::new(&format!("{end:?} {number}"));
+            let record = record().of_subject(Some(subject));
+            assert_eq!(first.store.create(&key, &record).await, Ok(true));
+            for other in &others {
+                let before = other.store.stats().hits;
+                until("a hit", async || {
+                    is_good(&other.store, &key, subject).await && other.store.stats().hits > before
                 })
-            })
-            .collect();
-        let begun = Instant::now();
-        assert_eq!(first.store.delete(&key).await, Ok(true));
-        let done = Instant::now();
-        assert_eq!(first.has(&key).await, Some(false), "the node itself knows at once");
-        for refused in asking {
-            let refused = refused.await.unwrap();
-            since_begun.push(refused.saturating_duration_since(begun));
-            since_done.push(refused.saturating_duration_since(done));
+                .await;
+            }
+            let asking: Vec<_> = others
+                .iter()
+                .map(|other| {
+                    let store = Arc::clone(&other.store);
+                    tokio::spawn(async move {
+                        while is_good(&store, &key, subject).await {
+                            tokio::task::yield_now().await;
+                        }
+                        Instant::now()
+                    })
+                })
+                .collect();
+            let begun = Instant::now();
+            match end {
+                End::Delete => assert_eq!(first.store.delete(&key).await, Ok(true)),
+                End::Revoke => assert!(first.store.revoke_subject(&subject).await.unwrap() > 0),
+            }
+            let done = Instant::now();
+            assert!(!is_good(&first.store, &key, subject).await, "the node itself knows at once");
+            for refused in asking {
+                let refused = refused.await.unwrap();
+                since_begun.push(refused.saturating_duration_since(begun));
+                since_done.push(refused.saturating_duration_since(done));
+            }
         }
-    }
-    for (what, mut times) in [("begun", since_begun), ("answered", since_done)] {
-        times.sort_unstable();
-        let at = |share: usize| times[(times.len() - 1) * share / 100];
-        println!(
-            "{name}: refused elsewhere after it was {what}: p50 {:?}, p99 {:?}, max {:?} ({} of them)",
-            at(50),
-            at(99),
-            at(100),
-            times.len()
-        );
-        assert!(at(100) <= LEASE, "within the lease");
+        for (what, mut times) in [("begun", since_begun), ("answered", since_done)] {
+            times.sort_unstable();
+            let at = |share: usize| times[(times.len() - 1) * share / 100];
+            println!(
+                "{name}, {end:?}: refused elsewhere after it was {what}: p50 {:?}, p99 {:?}, max {:?} ({} of them)",
+                at(50),
+                at(99),
+                at(100),
+                times.len()
+            );
+            assert!(at(100) <= LEASE, "within the lease");
+        }
     }
 }
 
@@ -244,11 +269,14 @@ async fn a_subscriber_that_was_dropped_holds_nothing() {
     let ended = Instant::now();
     let noise = "x".repeat(100_000);
     let mut connection = server.connect().await.unwrap();
+    let mut listening = 2;
     for _ in 0..200 {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg("session:changes").arg(&noise);
-        publish.query_async::<i64>(&mut connection).await.unwrap();
+        listening = publish.query_async::<i64>(&mut connection).await.unwrap();
     }
+    // The server gave it up, long before the node itself could find its feed silent.
+    assert_eq!((listening, ended.elapsed() < LEASE), (1, true));
     other.must_lose(&key(0), ended).await;
     proxy.heal();
     other.store.live().await;
@@ -336,4 +364,66 @@ async fn a_cluster_that_loses_a_primary_is_heard_again() {
     nodes[1].warm(&key).await;
     assert_eq!(nodes[0].store.delete(&key).await, Ok(true));
     nodes[1].must_lose(&key, Instant::now()).await;
+}
+
+/// A primary of a cluster freezes, and says nothing to anyone; its replica takes over, and later it comes back as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_of_a_cluster_that_freezes_is_never_stale() {
+    let cluster = RedisCluster::start().await;
+    let url = cluster_url(&cluster);
+    let nodes = [Node::new(&url).await, Node::new(&url).await, Node::new(&url).await];
+    let of_bucket = |number: u8| {
+        let mut bytes = [number; 16];
+        bytes[0] = 0x3f;
+        Key::from_bytes(bytes)
+    };
+    nodes[0].create(&of_bucket(0)).await;
+    for other in &nodes[1..] {
+        other.warm(&of_bucket(0)).await;
+    }
+    let slot: u16 = cluster.servers[0].command(&["CLUSTER", "KEYSLOT", "{3f}"]).await;
+    let primary = cluster.primary_of(slot).await.unwrap();
+    let frozen = Instant::now();
+    cluster.servers[primary].stop();
+    // Of others' primaries nothing is lost.
+    until("an end at the new primary", async || nodes[0].store.delete(&of_bucket(0)).await.is_ok()).await;
+    println!("the replica took over after {:?}", frozen.elapsed());
+    let ended = Instant::now();
+    for other in &nodes[1..] {
+        other.must_lose(&of_bucket(0), ended).await;
+    }
+    cluster.servers[primary].cont();
+    for (number, node) in (1_u8..).zip(&nodes) {
+        node.store.live().await;
+        until("a session", async || node.store.create(&of_bucket(number), &record()).await == Ok(true)).await;
+        for other in &nodes {
+            other.warm(&of_bucket(number)).await;
+        }
+        assert_eq!(node.store.delete(&of_bucket(number)).await, Ok(true));
+        let ended = Instant::now();
+        for other in &nodes {
+            other.must_lose(&of_bucket(number), ended).await;
+        }
+    }
+}
+
+/// One primary of a cluster is emptied: what the others hold goes on being answered from memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_of_a_cluster_that_is_emptied_is_noticed() {
+    let cluster = RedisCluster::start().await;
+    let url = cluster_url(&cluster);
+    let nodes = [Node::new(&url).await, Node::new(&url).await, Node::new(&url).await];
+    let slot: u16 = cluster.servers[0].command(&["CLUSTER", "KEYSLOT", "{3f}"]).await;
+    let primary = cluster.primary_of(slot).await.unwrap();
+    let key = Key::from_bytes([0x3f; 16]);
+    nodes[0].create(&key).await;
+    for node in &nodes {
+        node.warm(&key).await;
+    }
+    cluster.servers[primary].command::<()>(&["FLUSHALL"]).await;
+    let ended = Instant::now();
+    for node in &nodes {
+        node.must_lose(&key, ended).await;
+        node.store.live().await;
+    }
 }

@@ -11,7 +11,7 @@ mod crystal;
 #[cfg(feature = "iron")]
 mod iron;
 
-#[cfg(all(feature = "crystal", feature = "redis"))]
+#[cfg(all(feature = "crystal", feature = "redis", feature = "cache"))]
 pub(crate) use crystal::identity;
 #[cfg(feature = "crystal")]
 pub use crystal::{CrystalCookies, CrystalRecords, OldRecords};

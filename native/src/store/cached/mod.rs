@@ -179,8 +179,8 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
                 // have read before a change that this load must see.
                 Err(mut landing) => {
                     let _ = landing.changed().await;
-                    if let Some(found) = self.table.get(key, lookup.subject.as_ref(), at_most) {
-                        return Ok(Some(found));
+                    if let Some(hit) = self.table.get(key, lookup.subject.as_ref(), at_most) {
+                        return Ok(Some(hit.found()));
                     }
                     counters.misses.fetch_add(1, Ordering::Relaxed);
                     self.table.watch(id)
@@ -219,7 +219,7 @@ impl<S: Store, F: Feed> CachedStoreBuilder<S, F> {
         self
     }
 
-    /// How many bytes the entries may weigh: 64 MiB by default. A record that weighs more than a part's share (a part for each
+    /// How many bytes the entries may weigh: 64 MiB by default, an eighth of it at most for epochs. A record that weighs more than a part's share (a part for each
     /// quarter of a processor core) is not cached.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
@@ -289,9 +289,9 @@ impl<S: Store, F: Feed> Store for CachedStore<S, F> {
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
         let at_most = self.at_most(&lookup);
         if let Some(at_most) = at_most
-            && let Some(found) = self.table.get(key, lookup.subject.as_ref(), at_most)
+            && let Some(hit) = self.table.get(key, lookup.subject.as_ref(), at_most)
         {
-            return Ok(Some(found));
+            return Ok(Some(hit.found()));
         }
         // Boxed: a hit needn't carry the future of a miss around.
         Box::pin(self.ask(key, lookup, at_most)).await

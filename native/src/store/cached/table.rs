@@ -3,7 +3,7 @@
 use core::{sync::atomic::Ordering, time::Duration};
 use std::{collections::BTreeMap, sync::Arc};
 
-use session_core::{Key, SubjectTag, Version};
+use session_core::{Key, SubjectTag, Timestamp, Version};
 use tokio::sync::watch;
 
 use super::{
@@ -70,6 +70,46 @@ impl Value {
     }
 }
 
+/// A record as it is held: in whole words, so that a hit copies it without waiting for bytes that were written one by one.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) version: Version,
+    expires_at: Timestamp,
+    subject: Option<[u64; 2]>,
+    pub(super) payload: Bytes,
+}
+
+impl Kept {
+    pub(super) fn new(record: Record) -> Self {
+        let halves = |subject: SubjectTag| {
+            let tag = u128::from_ne_bytes(*subject.as_bytes());
+            [(tag >> 64) as u64, tag as u64]
+        };
+        let Record { version, expires_at, subject, payload } = record;
+        Self { version, expires_at, subject: subject.map(halves), payload }
+    }
+
+    #[inline(always)]
+    fn into_record(self) -> Record {
+        let tag = |[high, low]: [u64; 2]| (u128::from(high) << 64 | u128::from(low)).to_ne_bytes();
+        let subject = self.subject.map(|halves| SubjectTag::from_bytes(tag(halves)));
+        Record { version: self.version, expires_at: self.expires_at, subject, payload: self.payload }
+    }
+}
+
+/// What a load is answered with from the cache.
+pub(super) struct Hit {
+    record: Kept,
+    epoch: u64,
+}
+
+impl Hit {
+    #[inline(always)]
+    pub(super) fn found(self) -> Found {
+        Found::new(self.record.into_record(), self.epoch)
+    }
+}
+
 /// The entries as the protocol sees them, for one change of one bucket.
 struct Holding<'a> {
     table: &'a Table,
@@ -116,20 +156,21 @@ impl Table {
     /// Mostly the coarse time is enough: what may be served half of `at_most` later than it says, may be served now. When it isn't (close to
     /// the end of the lease, or of the entry's own time), the exact one is read.
     #[inline(always)]
-    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
+    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Hit> {
         let allowance = at_most / 2;
         if allowance >= MOST_LAG {
             let latest = self.time.coarse().saturating_add(allowance);
-            if let Some(found) = self.get_at(latest, key, subject, at_most) {
+            let found = self.get_at(latest, key, subject, at_most);
+            if found.is_some() {
                 self.counters.hits.add();
-                return Some(found);
+                return found;
             }
         }
         self.get_exactly(key, subject, at_most)
     }
 
     #[cold]
-    fn get_exactly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
+    fn get_exactly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Hit> {
         let found = self.get_at(self.time.exact(), key, subject, at_most)?;
         self.counters.hits.add();
         Some(found)
@@ -143,7 +184,7 @@ impl Table {
         key: &Key,
         subject: Option<&SubjectTag>,
         at_most: u64,
-    ) -> Option<Found> {
+    ) -> Option<Hit> {
         let epoch = match subject {
             None => 0,
             Some(subject) => {
@@ -152,7 +193,7 @@ impl Table {
             }
         };
         let record = self.pulses.serve(bucket(key.as_bytes()), now, at_most, || self.entries.record(key))?;
-        Some(Found::new(record, epoch))
+        Some(Hit { record, epoch })
     }
 
     fn lock(&self, id: &EntryId) -> MutexGuard<'_, State> {
@@ -218,7 +259,7 @@ impl Table {
 
     /// Frees the memory of entries that no one will ever be served.
     pub(super) fn sweep(&self) {
-        self.entries.retain(|first| self.pulses.read(usize::from(first) % BUCKETS).epoch);
+        self.entries.retain(|first| self.pulses.read(usize::from(first)).epoch);
     }
 
     /// A number that no link had before.
@@ -260,7 +301,7 @@ impl Table {
 /// The bucket of a tag.
 #[inline]
 const fn bucket(tag: &[u8; 16]) -> usize {
-    tag[0] as usize % BUCKETS
+    tag[0] as usize
 }
 
 impl Slot {

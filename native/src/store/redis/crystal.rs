@@ -5,7 +5,9 @@ use session_core::{
     interop::crystal::{ClusterMessage, ClusterMessageType},
 };
 
-use super::{RedisStore, keys::Keys};
+use super::RedisStore;
+#[cfg(feature = "cache")]
+use super::keys::Keys;
 use crate::{
     import::OldRecords,
     store::{Bytes, StoreError},
@@ -47,6 +49,7 @@ impl Channel {
     }
 
     /// What a message says of the records of this library.
+    #[cfg(feature = "cache")]
     pub(super) fn read(&self, message: &[u8], keys: &Keys) -> News {
         match serde_json::from_slice::<ClusterMessage>(message) {
             Ok(message) if message.node_id == self.node => News::Of(Vec::new()),
@@ -58,6 +61,7 @@ impl Channel {
 }
 
 /// What is to be given up.
+#[cfg(feature = "cache")]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
     Of(Vec<Key>),
@@ -67,6 +71,7 @@ pub(super) enum News {
 }
 
 /// The record that a Crystal node calls by this id, as far as it is one of ours; and what is remembered of the import of a session of theirs.
+#[cfg(feature = "cache")]
 fn named(id: &str, keys: &Keys) -> Vec<Key> {
     let ours = keys.parse(format!("{PREFIX}{id}").as_bytes()).or_else(|| keys.parse(id.as_bytes()));
     ours.into_iter().chain([crate::import::identity(id)]).collect()
@@ -103,7 +108,7 @@ impl RedisStore {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cache"))]
 mod tests {
     use super::*;
 

@@ -33,6 +33,7 @@ use self::{
 use super::{protocol, stats};
 use crate::store::Record;
 
+/// Every tag here begins with a zero.
 const BUCKETS: usize = 1;
 
 /// Threads change places unasked so many times in a run: three are enough for every order that a part left out breaks.
@@ -75,15 +76,14 @@ mod entries {
         protocol::EntryId,
         stats::Counters,
         sync::{Mutex, MutexGuard},
-        table::{Entry, Limits, Value},
+        table::{Entry, Kept, Limits, Value},
     };
-    use crate::store::Record;
 
     #[derive(Default)]
     pub(super) struct Holds {
-        records: Mutex<BTreeMap<[u8; 16], Entry<Record>>>,
+        records: Mutex<BTreeMap<[u8; 16], Entry<Kept>>>,
         /// For an ablation.
-        late: std::sync::Mutex<Vec<([u8; 16], Entry<Record>)>>,
+        late: std::sync::Mutex<Vec<([u8; 16], Entry<Kept>)>>,
     }
 
     impl Holds {
@@ -91,11 +91,11 @@ mod entries {
             Self::default()
         }
 
-        fn records(&self) -> MutexGuard<'_, BTreeMap<[u8; 16], Entry<Record>>> {
+        fn records(&self) -> MutexGuard<'_, BTreeMap<[u8; 16], Entry<Kept>>> {
             self.records.lock().expect("no thread panics")
         }
 
-        pub(super) fn record(&self, key: &Key) -> Option<Entry<Record>> {
+        pub(super) fn record(&self, key: &Key) -> Option<Entry<Kept>> {
             self.records().get(key.as_bytes()).cloned()
         }
 
@@ -108,8 +108,8 @@ mod entries {
         }
 
         pub(super) fn insert(&self, id: EntryId, Entry { epoch, deadline, value }: Entry<Value>) {
-            let Value::Record(value) = value else { unreachable!("no subject is asked for") };
-            let entry = Entry { epoch, deadline, value };
+            let Value::Record(record) = value else { unreachable!("no subject is asked for") };
+            let entry = Entry { epoch, deadline, value: Kept::new(record) };
             if super::is_without(super::Without::LockUntilKept) {
                 self.late.lock().expect("no thread panics").push((id.tag, entry));
             } else {
@@ -273,26 +273,26 @@ impl Node {
     fn hit(&self) -> (u64, Option<u64>) {
         let now = self.commits.load(SeqCst);
         let Table { pulses, entries, .. } = &self.table;
-        let record = match WITHOUT.get() {
+        let version = match WITHOUT.get() {
             Without::EntryLast => {
                 let entry = entries.record(&KEY);
-                pulses.serve(0, now, 0, || entry)
+                pulses.serve(0, now, 0, || entry).map(|kept| kept.version)
             }
             Without::TimeFirst => {
                 let epoch = pulses.read(0).epoch;
                 let pulse = Pulse { epoch, t_ok: pulses.read(0).t_ok };
                 let entry = if pulse.is_within(now, 0) { entries.record(&KEY) } else { None };
                 let is_served = |entry: &Entry<_>| pulse.serves(entry.epoch, entry.deadline, now, 0);
-                entry.filter(is_served).map(|entry| entry.value)
+                entry.filter(is_served).map(|entry| entry.value.version)
             }
-            _ => self.table.get_at(now, &KEY, None, 0).map(|found| found.record),
+            _ => self.table.get_at(now, &KEY, None, 0).map(|hit| hit.found().record.version),
         };
-        (now, record.map(|record| record.version.counter))
+        (now, version.map(|version| version.counter))
     }
 
     /// What is there at the end is what the store holds, and nobody is waited for.
     fn is_clean(&self) -> bool {
-        let current = self.table.get_at(0, &KEY, None, 0).map(|found| found.record.version.counter);
+        let current = self.table.get_at(0, &KEY, None, 0).map(|hit| hit.found().record.version.counter);
         let is_current = current.is_none_or(|version| version == self.commits.load(SeqCst));
         is_current && self.table.watched() == 0
     }
