@@ -91,6 +91,13 @@ async fn stopped_for_five_seconds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loading_its_data() {
+    let version = RedisServer::start().await.info("redis_version").await.expect("the server is well");
+    if version.is_some_and(|version| version.starts_with("6.")) {
+        println!(
+            "left out: Redis 6 looks at its connections every 2 MB that it loads, and can't be told to do so more often"
+        );
+        return;
+    }
     // A millisecond for each key of the snapshot, so that it loads for two seconds; it looks at its connections all the while.
     let options = RedisServer::builder()
         .durable()
@@ -140,7 +147,8 @@ async fn out_of_memory() {
     leaving.authenticate("leaving");
     let cookie = world.sessions.commit(&mut leaving).await.expect("there is room").expect("a cookie");
     let pulse = world.pulse().await;
-    world.server.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"]).await;
+    world.server.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    world.server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     sleep(Duration::from_millis(500)).await;
 
     let mut session =
