@@ -101,12 +101,14 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
             }
         }
     });
-    let save = tasks(runtime, STORE, move |number, turns| {
-        let (store, key) = (store.clone(), key(2000 + number));
+    let mut records = 2000;
+    let save = tasks(runtime, STORE, move |_, turns| {
+        // A new record each time: one that was deleted may not come back.
+        records += 1;
+        let (store, key) = (store.clone(), key(records));
         async move {
-            store.delete(&key).await.expect("a deletion");
             let mut version = Version::default();
-            store.create(&key, &record(version)).await.expect("a record");
+            assert_eq!(store.create(&key, &record(version)).await, Ok(true));
             for _ in 0..turns {
                 let next = Version { counter: version.counter + 1, nonce: 7 };
                 let saved = store.save(&key, &record(next), version).await;
