@@ -61,7 +61,6 @@ mod handle;
 pub mod import;
 pub mod observe;
 mod query;
-mod random;
 pub mod resilience;
 mod sessions;
 pub mod store;

@@ -166,7 +166,7 @@ impl Sealed for CookieHeld {
                 session.set_epoch(self.epoch(&subject));
             }
             let started = session.is_new();
-            let Some(draft) = session.draft(&shared.commit_context(Kind::CookieHeld, started))? else {
+            let Some(draft) = session.draft(&shared.commit_context(Kind::CookieHeld))? else {
                 return Ok(Written::Nothing);
             };
             // The session may have ended while this request ran; then nothing brings it back.

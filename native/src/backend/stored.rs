@@ -40,7 +40,7 @@ impl<S: Store> Stored<S> {
         if actual > limit {
             return Err(CoreError::RecordTooLarge { actual, limit }.into());
         }
-        let payload = self.codec.encode(key, draft.payload(), shared.nonces())?;
+        let payload = self.codec.encode(key, draft.payload(), shared.random())?;
         Ok(Record::new(draft.version(), draft.expires_at(), payload).of_subject(draft.subject()))
     }
 
@@ -50,7 +50,7 @@ impl<S: Store> Stored<S> {
         shared: &Shared<T>,
         session: &mut Session<T>,
     ) -> Result<Option<Try>, Error> {
-        let context = shared.commit_context(Kind::Record, session.is_new());
+        let context = shared.commit_context(Kind::Record);
         let Some(draft) = session.draft(&context)? else { return Ok(None) };
         let (key, expected) = (draft.key(), session.version());
         let record = self.record(shared, &key, &draft)?;

@@ -22,7 +22,6 @@ use crate::{
     error::Error,
     event::{Event, EventKind, Listeners},
     observe::{Observed, Timings, count_error, span},
-    random::BufferedRandom,
     store::{Freshness, Query, Record, Store},
 };
 
@@ -117,12 +116,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         config.validate()?;
         let codec = TokenCodec::new(&config.keys, B::TOKEN, &config.cookie.name);
         let random = config.random.clone().unwrap_or_else(|| Arc::new(OsRandom));
-        let nonces = config.random.clone().unwrap_or_else(|| Arc::new(BufferedRandom));
         let shared = Shared {
             config,
             clock: Arc::new(SystemClock),
             random,
-            nonces,
             codec,
             listeners: Listeners::new(B::NAME),
             timings: Timings::new(B::NAME),

@@ -13,10 +13,7 @@ use crate::{clock::Clock, error::Error, event::Listeners, observe::Timings};
 pub struct Shared<T> {
     pub(crate) config: Config,
     pub(super) clock: Arc<dyn Clock>,
-    /// Where session ids come from.
     pub(super) random: Arc<dyn Random>,
-    /// Where IVs and the nonces of versions come from.
-    pub(super) nonces: Arc<dyn Random>,
     pub(super) codec: TokenCodec,
     pub(super) listeners: Listeners<T>,
     pub(super) timings: Timings,
@@ -34,25 +31,20 @@ impl<T> Shared<T> {
         &*self.random
     }
 
-    pub(crate) fn nonces(&self) -> &dyn Random {
-        &*self.nonces
-    }
-
-    /// For a session that is to begin, or for one that has its id.
-    pub(crate) fn commit_context(&self, kind: Kind, begins: bool) -> CommitContext<'_> {
+    pub(crate) fn commit_context(&self, kind: Kind) -> CommitContext<'_> {
         CommitContext {
             now: self.now(),
             expiry: &self.config.expiry,
             ring: &self.config.keys,
             binding: self.config.client_binding.as_ref(),
-            random: if begins { self.random() } else { self.nonces() },
+            random: self.random(),
             kind,
         }
     }
 
     pub(crate) fn set_cookie(&self, payload: Plaintext, expires_at: Timestamp) -> Result<SetCookie, Error> {
         let deflate = self.config.compress_cookies;
-        let token = self.codec.seal(payload, expires_at, deflate, self.nonces())?;
+        let token = self.codec.seal(payload, expires_at, deflate, self.random())?;
         Ok(self.config.cookie.set(&token, expires_at.since(self.now()))?)
     }
 }
