@@ -43,8 +43,17 @@ let cursor = 0;
 let end = 0;
 
 const encoder = new TextEncoder();
-/** Leaves a byte order mark in: to Rust such a payload is none. @internal */
-export const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+/** Leaves a byte order mark in: to Rust such a payload is none. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
+
+/** `null` for bytes that are no text: to Rust such a payload is none either. @internal */
+export function textOf(bytes: Uint8Array): string | null {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return null;
+  }
+}
 
 /** Says where the module comes from: each entry of the package has its own way. It is compiled when it is first needed. @internal */
 export function provide(load: () => WebAssembly.Module): void {
@@ -156,6 +165,11 @@ export function readInteger(): number {
 export function readText(length = end - cursor): string {
   cursor += length;
   return decoder.decode(memory.subarray(cursor - length, cursor));
+}
+
+/** What was sealed, if it is text. @internal */
+export function readPayload(): string | null {
+  return textOf(memory.subarray(cursor, end));
 }
 
 /** A memory that grew lies elsewhere. */

@@ -5,7 +5,7 @@
  * It takes only what is beyond doubt: one cookie of that name, of the present format, under the sealing key, authentic and not expired. All else is
  * left to the module, which opens it or says why not: so the reasons, their order and the older keys are in one place.
  */
-import { decoder } from './engine.js';
+import { textOf } from './engine.js';
 import type { Opened } from './provider.js';
 import { BLOCK, COOKIE_HELD, DOMAIN, EXPIRES_AT, HEADER, IV, KEY_ID, TAG, VERSION, macContext, secretBytes, writeHeader } from './token.js';
 
@@ -145,7 +145,7 @@ export class NativeKey {
     const payload = new Uint8Array(head.length + tail.length);
     payload.set(head);
     payload.set(tail, head.length);
-    return decoder.decode(payload);
+    return textOf(payload);
   }
 
   #tag(message: Uint8Array): Bytes {

@@ -14,6 +14,7 @@ import {
   number,
   readInteger,
   readNumber,
+  readPayload,
   readText,
   restart,
   text,
@@ -114,7 +115,8 @@ export class Provider {
       if (result === REJECTED) return readText() as Rejection;
       const expiresAt = readNumber();
       const place = readNumber();
-      return { payload: readText(), expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
+      const payload = readPayload();
+      return payload === null ? 'malformed' : { payload, expiresAt, index: place >> 1, oldKey: (place & 1) !== 0 };
     } catch (error) {
       // Whatever a cookie does to the module, the request goes on without it and the next one gets a fresh instance.
       if (recover(error)) return 'malformed';

@@ -319,6 +319,13 @@ test('payloads of other writers', async () => {
     const unreadable = sessions.load(sealed(payload, START + 1000));
     assert.deepEqual([unreadable.rejected, unreadable.isNew, unreadable.data], ['malformed', true, {}], payload);
   }
+  // Broken text in a field that nobody reads; the long one is opened by node:crypto.
+  for (const length of [1, 2000]) {
+    const payload = Buffer.from(`${JSON.stringify(said).slice(0, -1)},"filler":"${'x'.repeat(length)}?","data":{}}`);
+    assert.equal(sessions.load(sealed(payload, START + 1000)).rejected, null);
+    payload[payload.lastIndexOf('?')] = 0x89;
+    assert.equal(sessions.load(sealed(payload, START + 1000)).rejected, 'malformed');
+  }
 });
 
 test('references of stored sessions are verified', () => {
