@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::{collections::BTreeSet, time::Instant};
 
 use session_faults::{
-    history::{Data, History, Outcome, Workload, assert_clean, check, run},
+    history::{Data, Outcome, Workload, assert_clean, run},
     pulse::{Pulse, sessions_in},
     report::report,
     servers::{RedisCluster, RedisServer, until},
@@ -41,15 +41,6 @@ impl World {
     }
 }
 
-fn summary(history: &History) -> String {
-    format!(
-        "{} operations, {} unknown: {} violations",
-        history.operations.len(),
-        history.count(Outcome::Unknown),
-        check(history).len()
-    )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_move() {
     let world = World::new().await;
@@ -80,7 +71,7 @@ async fn slots_move() {
     report(
         "Cluster: slots with sessions move (ASK, MOVED)",
         "requests are redirected, 0 violations",
-        format_args!("{moved} slots moved; {}; {beats}", summary(&history)),
+        format_args!("{moved} slots moved; {}; {beats}", history.summary()),
     );
     assert_clean(&history);
     assert_eq!(
@@ -110,7 +101,7 @@ async fn connections_break() {
     report(
         "Cluster: connections break under contention, 100 times",
         "0 violations, no effect twice",
-        format_args!("{killed} connections broken; {}", summary(&history)),
+        format_args!("{killed} connections broken; {}", history.summary()),
     );
     assert_clean(&history);
     assert!(killed >= 100);
@@ -158,7 +149,7 @@ async fn lose_a_node(by: fn(&mut RedisServer), back: fn(&mut RedisServer), scene
             "last error after {} ms (slowest error {} ms); {}; {undone}",
             recovery.as_millis(),
             beats.slowest_error().as_millis(),
-            summary(&history),
+            history.summary(),
         ),
     );
     assert_clean(&history);

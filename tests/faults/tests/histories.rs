@@ -7,12 +7,12 @@ use core::{
     task::Poll,
     time::Duration,
 };
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use fastrand::Rng;
 use session_faults::{
     chaos::befall,
-    history::{Data, History, Outcome, Workload, assert_clean, check, cookie_of, run},
+    history::{Data, Outcome, Workload, assert_clean, cookie_of, run},
     proxy::Proxy,
     pulse::sessions_in,
     report::{report, scaled},
@@ -21,26 +21,14 @@ use session_faults::{
 use session_native::{Client, Error, RedisStore, Sessions, Store as _, Stored, SubjectTag};
 use tokio::{task::JoinSet, time::sleep};
 
-/// A line of what was observed.
-fn summary(history: &History, since: Instant) -> String {
-    format!(
-        "{} operations in {} s ({} of unknown outcome): {} violations",
-        history.operations.len(),
-        since.elapsed().as_secs(),
-        history.count(Outcome::Unknown),
-        check(history).len()
-    )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_faults_nothing_is_wrong() {
     let server = RedisServer::start().await;
     let sessions = sessions_in(RedisStore::connect(&server.url()).await.expect("the server is well"));
     let operations = scaled(200_000);
-    let begun = Instant::now();
     let workload = Workload { clients: 32, sessions: 16, operations, ..Workload::default() };
     let history = run(&sessions, workload, async |_| {}).await;
-    report("history without faults", "0 violations", summary(&history, begun));
+    report("history without faults", "0 violations", history.summary());
     assert_clean(&history);
     assert!(history.operations.len() >= operations && history.count(Outcome::Unknown) == 0);
 }
@@ -53,7 +41,6 @@ async fn with_faults_nothing_is_wrong() {
     let operations = scaled(50_000);
     let mut rng = Rng::with_seed(7);
     let mut faults = 0;
-    let begun = Instant::now();
     let workload = Workload { clients: 32, sessions: 16, operations, ..Workload::default() };
     let history = run(&sessions, workload, async |now| {
         // Until enough was done: a moment comes at the beginning and at the end of each operation.
@@ -67,7 +54,7 @@ async fn with_faults_nothing_is_wrong() {
         }
     })
     .await;
-    let observed = format!("{faults} faults; {}", summary(&history, begun));
+    let observed = format!("{faults} faults; {}", history.summary());
     report("history with kills, stops, cuts, lost replies, black holes, drips", "0 violations", observed);
     assert_clean(&history);
     assert!(history.operations.len() >= operations && history.count(Outcome::Unknown) > 0 && faults > 5);

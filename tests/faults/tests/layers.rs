@@ -1,12 +1,11 @@
 //! Histories over what a store is wrapped in: retries and a circuit breaker, and a cache on every node.
 
 use core::time::Duration;
-use std::time::Instant;
 
 use fastrand::Rng;
 use session_faults::{
     chaos::befall,
-    history::{Data, History, Outcome, Workload, assert_clean, check, run, run_on, stale},
+    history::{Data, History, Outcome, Workload, assert_clean, run, run_on, stale},
     proxy::Proxy,
     pulse::sessions_in,
     report::{report, scaled},
@@ -22,16 +21,6 @@ use tokio::time::sleep;
 const LEASE: Duration = Duration::from_secs(1);
 const NODES: usize = 3;
 
-fn summary(history: &History, since: Instant) -> String {
-    format!(
-        "{} operations in {} s ({} of unknown outcome): {} violations",
-        history.operations.len(),
-        since.elapsed().as_secs(),
-        history.count(Outcome::Unknown),
-        check(history).len()
-    )
-}
-
 async fn connect(url: &str) -> RedisStore {
     RedisStore::connect(url).await.expect("the server is well")
 }
@@ -46,10 +35,9 @@ async fn a_resilient_store_without_faults() {
     let server = RedisServer::start().await;
     let sessions = sessions_in(Resilient::new(connect(&server.url()).await));
     let operations = scaled(200_000);
-    let begun = Instant::now();
     let workload = Workload { clients: 32, sessions: 16, operations, ..Workload::default() };
     let history = run(&sessions, workload, async |_| {}).await;
-    report("Resilient: history without faults", "0 violations", summary(&history, begun));
+    report("Resilient: history without faults", "0 violations", history.summary());
     assert_clean(&history);
     assert!(history.operations.len() >= operations && history.count(Outcome::Unknown) == 0);
 }
@@ -63,7 +51,6 @@ async fn a_resilient_store_with_faults() {
     let operations = scaled(50_000);
     let mut rng = Rng::with_seed(11);
     let mut faults = 0;
-    let begun = Instant::now();
     let workload =
         Workload { clients: 32, sessions: 16, operations, is_retried: true, ..Workload::default() };
     let history = run(&sessions, workload, async |now| {
@@ -76,7 +63,7 @@ async fn a_resilient_store_with_faults() {
         }
     })
     .await;
-    let observed = format!("{faults} faults; {}", summary(&history, begun));
+    let observed = format!("{faults} faults; {}", history.summary());
     report(
         "Resilient: history with kills, stops, cuts, lost replies, black holes, drips",
         "0 violations",
@@ -118,11 +105,10 @@ async fn caches_on_three_nodes_without_faults() {
     let server = RedisServer::start().await;
     let nodes = nodes(&[const { String::new() }; NODES].map(|_| server.url())).await;
     let operations = scaled(100_000);
-    let begun = Instant::now();
     let workload =
         Workload { clients: 32, sessions: 64, operations, staleness: LEASE, ..Workload::default() };
     let history = run_on(&nodes, workload, async |_| {}).await;
-    let observed = format!("{}; {}", summary(&history, begun), staleness(&history, &nodes));
+    let observed = format!("{}; {}", history.summary(), staleness(&history, &nodes));
     report("Cached on 3 nodes: history without faults", PROMISED, observed);
     assert_clean(&history);
     assert!(history.operations.len() >= operations && history.count(Outcome::Unknown) == 0);
@@ -142,7 +128,6 @@ async fn caches_on_three_nodes_with_faults() {
     let operations = scaled(30_000);
     let mut rng = Rng::with_seed(13);
     let mut faults = 0;
-    let begun = Instant::now();
     let workload =
         Workload { clients: 32, sessions: 64, operations, staleness: LEASE, ..Workload::default() };
     let history = run_on(&nodes, workload, async |now| {
@@ -159,7 +144,7 @@ async fn caches_on_three_nodes_with_faults() {
         }
     })
     .await;
-    let observed = format!("{faults} faults; {}; {}", summary(&history, begun), staleness(&history, &nodes));
+    let observed = format!("{faults} faults; {}; {}", history.summary(), staleness(&history, &nodes));
     report(
         "Cached on 3 nodes: history with faults of one node's network or of the server",
         PROMISED,

@@ -143,6 +143,17 @@ impl fmt::Display for AllUndone {
 }
 
 impl History {
+    /// A line of what was observed.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!(
+            "{} operations ({} of unknown outcome): {} violations",
+            self.operations.len(),
+            self.count(Outcome::Unknown),
+            check(self).len()
+        )
+    }
+
     /// How many operations had this outcome, loads included.
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
