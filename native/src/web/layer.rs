@@ -153,9 +153,9 @@ impl<T: SessionData> Arrival<T> {
         self.slot.is_loaded()
     }
 
-    /// The ending of a request that changed nothing, as most do: there is nothing to wait for.
-    #[cfg(any(feature = "axum", feature = "actix"))]
-    pub(crate) fn settled(&self) -> Option<Ending> {
+    /// The ending of a request that changed nothing, as most do: there is nothing to wait for, and [`Arrival::finish`] needn't be called.
+    #[must_use]
+    pub fn settled(&self) -> Option<Ending> {
         self.slot.is_settled().then_some(Ending { failure: None, cookie: None })
     }
 
