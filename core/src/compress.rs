@@ -4,14 +4,12 @@
 //! chooses (CRIME, BREACH). Where it is on, the result is padded to whole [`BUCKET`]s, so that guesses that differ by a
 //! few bytes don't differ in length. That makes the attack harder, not impossible: keep secrets and foreign text apart.
 
-use alloc::{boxed::Box, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
+use core::iter;
 
 use miniz_oxide::{
     deflate::compress_to_vec,
-    inflate::{
-        TINFLStatus,
-        core::{DecompressorOxide, decompress, inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF},
-    },
+    inflate::{TINFLStatus, decompress_slice_iter_to_slice},
 };
 
 use crate::wiped::Wiped;
@@ -42,27 +40,18 @@ pub(crate) fn deflate(plain: &[u8]) -> Option<Wiped> {
 /// The reverse of [`deflate`]. `None` for anything that it didn't make, or that inflates to more than [`MAX_INFLATED`].
 pub(crate) fn inflate(bytes: &[u8]) -> Option<Wiped> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let mut packed = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    let mut decompressor = Box::<DecompressorOxide>::default();
-    let mut plain = Wiped::from(vec![0; (2 * packed.len()).clamp(BUCKET, MAX_INFLATED)]);
-    let mut written = 0;
+    let packed = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    // What didn't fit is inflated again into four times the room: nothing of it is moved, so nothing is left behind unwiped.
+    let mut room = (4 * packed.len()).clamp(BUCKET, MAX_INFLATED);
     loop {
-        let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-        let (status, read, more) = decompress(&mut decompressor, packed, &mut plain, written, flags);
-        written += more;
-        match status {
-            TINFLStatus::Done => {
-                plain.truncate(written);
+        let mut plain = Wiped::from(vec![0; room]);
+        match decompress_slice_iter_to_slice(&mut plain, iter::once(packed), false, true) {
+            Ok(length) => {
+                plain.truncate(length);
                 return Some(plain);
             }
-            TINFLStatus::HasMoreOutput if plain.len() < MAX_INFLATED => {
-                packed = packed.get(read..)?;
-                // Not `resize`: a vector that grows leaves its old bytes behind, unwiped.
-                let mut larger = Wiped::from(vec![0; (2 * plain.len()).min(MAX_INFLATED)]);
-                larger[..written].copy_from_slice(&plain[..written]);
-                plain = larger;
-            }
-            _ => return None,
+            Err(TINFLStatus::HasMoreOutput) if room < MAX_INFLATED => room = (4 * room).min(MAX_INFLATED),
+            Err(_) => return None,
         }
     }
 }

@@ -133,9 +133,8 @@ impl CookieOptions {
     /// [`Error::CookieTooLarge`] if name and value have more than [`MAX_COOKIE_LEN`] bytes: nothing is to be sent then.
     /// [`ConfigError::CookieValue`] for a value that isn't made of `cookie-octet`s.
     pub fn set(&self, value: &str, max_age: Duration) -> Result<SetCookie, Error> {
-        // Without an end at the first bad byte: so the compiler looks at many at once.
-        let is_octet = |byte| matches!(byte, b'!'..=b'~') & !matches!(byte, b'"' | b',' | b';' | b'\\');
-        if !value.bytes().fold(true, |all, byte| all & is_octet(byte)) {
+        let is_octet = |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b',' | b';' | b'\\');
+        if !value.bytes().all(is_octet) {
             return Err(ConfigError::CookieValue.into());
         }
         let actual = self.name.len() + value.len();
@@ -236,7 +235,7 @@ pub fn cookies<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a 
     let mut rest = Some(header);
     core::iter::from_fn(move || {
         let header = rest?;
-        let (pair, after) = match memchr::memchr(b';', header) {
+        let (pair, after) = match header.iter().position(|byte| *byte == b';') {
             Some(end) => (&header[..end], Some(&header[end + 1..])),
             None => (header, None),
         };
