@@ -133,8 +133,14 @@ impl CookieOptions {
     /// [`Error::CookieTooLarge`] if name and value have more than [`MAX_COOKIE_LEN`] bytes: nothing is to be sent then.
     /// [`ConfigError::CookieValue`] for a value that isn't made of `cookie-octet`s.
     pub fn set(&self, value: &str, max_age: Duration) -> Result<SetCookie, Error> {
-        let is_octet = |byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b',' | b';' | b'\\');
-        if !value.bytes().all(is_octet) {
+        let is_octet = |byte| matches!(byte, b'!'..=b'~') & !matches!(byte, b'"' | b',' | b';' | b'\\');
+        // Without an end at the first bad byte the compiler looks at many at once, which makes WebAssembly's module larger.
+        let octets = if cfg!(target_arch = "wasm32") {
+            value.bytes().all(is_octet)
+        } else {
+            value.bytes().fold(true, |all, byte| all & is_octet(byte))
+        };
+        if !octets {
             return Err(ConfigError::CookieValue.into());
         }
         let actual = self.name.len() + value.len();
