@@ -178,7 +178,7 @@ impl Keys {
             cbc.encrypt_blocks(blocks);
         };
         let mut hashed = 0;
-        // In WebAssembly nothing waits: both are made of plain instructions there.
+        // WebAssembly does without: strides make its module larger, and its size is bounded.
         if cfg!(target_arch = "wasm32") {
             encrypt(&mut message[header..]);
         } else {
