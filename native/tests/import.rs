@@ -341,6 +341,46 @@ async fn a_crystal_record_becomes_a_session_and_is_deleted_there() {
     assert_eq!(site.load(&format!("_session={other}")).await.rejection(), Some(Rejection::Forged));
 }
 
+/// An old server that answers a first request only after a second one has imported the session.
+#[derive(Clone)]
+struct Overtaken {
+    inner: OldRedis,
+    asked: Arc<AtomicUsize>,
+    imported: Arc<tokio::sync::Notify>,
+}
+
+impl OldRecords for Overtaken {
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.imported.notified().await;
+        }
+        self.inner.get(name).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.delete(name).await
+    }
+}
+
+// Nobody is signed out because two requests came together.
+#[tokio::test]
+async fn a_request_that_is_overtaken_finds_what_the_other_made() {
+    let inner = OldRedis::default();
+    inner.values.lock().unwrap().insert(format!("session:{ID}"), json(ID, LATER, r#","user_id":42"#));
+    let redis = Overtaken { inner, asked: Arc::default(), imported: Arc::default() };
+    let records = CrystalRecords::new("_session", None, redis.clone());
+    let site = Site::new(|clock| Some(Import::until(until(clock, 3600), records)));
+    let cookie = format!("_session={ID}");
+    let (overtaken, first) = tokio::join!(biased; site.load(&cookie), async {
+        let session = site.load(&cookie).await;
+        redis.imported.notify_one();
+        session
+    });
+    assert!(redis.inner.values.lock().unwrap().is_empty());
+    assert!(overtaken.is_same(&first));
+    assert_eq!(overtaken.subject(), Some("42"));
+}
+
 // Services in Crystal still run beside: each side has a session of its own, and this one is imported once all the same.
 #[tokio::test]
 async fn a_crystal_record_is_left_where_it_is_if_that_is_asked_for() {

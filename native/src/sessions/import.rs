@@ -77,17 +77,31 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         headers: &[&[u8]],
         client: &Client<'_>,
     ) -> Result<Option<Session<T>>, Refusal> {
-        for identity in import.importer().named(headers) {
-            if let Some(session) = self.recalled(import, &identity, client).await? {
-                return Ok(Some(session));
-            }
+        let named = import.importer().named(headers);
+        if let Some(session) = self.recalled_by_name(import, &named, client).await? {
+            return Ok(Some(session));
         }
         match import.importer().read(headers, self.now()).await {
-            Ok(None) => Ok(None),
+            // Another request has imported it meanwhile, and deleted it there.
+            Ok(None) => self.recalled_by_name(import, &named, client).await,
             Ok(Some(foreign)) => self.adopt(import, foreign, headers, client).await.map(Some),
             Err(ImportError::Refused(refusal)) => Err(CoreError::Rejected(refusal.into()).into()),
             Err(ImportError::Store(error)) => Err(error.into()),
         }
+    }
+
+    async fn recalled_by_name(
+        &self,
+        import: &Import<T>,
+        named: &[Key],
+        client: &Client<'_>,
+    ) -> Result<Option<Session<T>>, Refusal> {
+        for identity in named {
+            if let Some(session) = self.recalled(import, identity, client).await? {
+                return Ok(Some(session));
+            }
+        }
+        Ok(None)
     }
 
     /// What was made of a session before, through every check, as if the client had sent its token: it may have been rotated, ended or
