@@ -91,6 +91,7 @@ impl<'de> Deserialize<'de> for SessionId {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(align(8))] // In an `Option` or beside other fields it is moved in whole words.
 pub struct Key([u8; 16]);
 
 impl Key {

@@ -10,8 +10,9 @@ use session_core::{Key, SubjectTag, Version};
 use super::{
     protocol::{EntryId, Kind},
     stats::Counters,
-    table::{Entry, Kept, Limits, Value},
+    table::{Entry, Limits, Value},
 };
+use crate::store::Record;
 
 /// What an entry costs besides its payload: itself, its slot, its share of the index and of what was evicted lately.
 const RECORD_BYTES: u64 = 256;
@@ -20,7 +21,7 @@ const EPOCH_BYTES: u64 = 128;
 type Held<V> = Cache<[u8; 16], Entry<V>, Weigh, BuildHasherDefault<TagHasher>, CountEvictions>;
 
 pub(super) struct Holds {
-    records: Held<Kept>,
+    records: Held<Record>,
     epochs: Held<u64>,
 }
 
@@ -34,7 +35,7 @@ impl Holds {
     }
 
     #[inline]
-    pub(super) fn record(&self, key: &Key) -> Option<Entry<Kept>> {
+    pub(super) fn record(&self, key: &Key) -> Option<Entry<Record>> {
         self.records.get(key.as_bytes())
     }
 
@@ -52,10 +53,7 @@ impl Holds {
 
     pub(super) fn insert(&self, id: EntryId, Entry { epoch, deadline, value }: Entry<Value>) {
         match value {
-            Value::Record(record) => {
-                let value = Kept::new(record);
-                self.records.insert(id.tag, Entry { epoch, deadline, value });
-            }
+            Value::Record(value) => self.records.insert(id.tag, Entry { epoch, deadline, value }),
             Value::Epoch(value) => self.epochs.insert(id.tag, Entry { epoch, deadline, value }),
         }
     }
@@ -103,8 +101,8 @@ struct Weigh {
     least: u64,
 }
 
-impl Weighter<[u8; 16], Entry<Kept>> for Weigh {
-    fn weight(&self, _: &[u8; 16], entry: &Entry<Kept>) -> u64 {
+impl Weighter<[u8; 16], Entry<Record>> for Weigh {
+    fn weight(&self, _: &[u8; 16], entry: &Entry<Record>) -> u64 {
         (entry.value.payload.len() as u64 + RECORD_BYTES).max(self.least)
     }
 }

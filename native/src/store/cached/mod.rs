@@ -179,8 +179,8 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
                 // have read before a change that this load must see.
                 Err(mut landing) => {
                     let _ = landing.changed().await;
-                    if let Some(hit) = self.table.get(key, lookup.subject.as_ref(), at_most) {
-                        return Ok(Some(hit.found()));
+                    if let found @ Some(_) = self.table.get(key, lookup.subject.as_ref(), at_most) {
+                        return Ok(found);
                     }
                     counters.misses.fetch_add(1, Ordering::Relaxed);
                     self.table.watch(id)
@@ -289,9 +289,9 @@ impl<S: Store, F: Feed> Store for CachedStore<S, F> {
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
         let at_most = self.at_most(&lookup);
         if let Some(at_most) = at_most
-            && let Some(hit) = self.table.get(key, lookup.subject.as_ref(), at_most)
+            && let found @ Some(_) = self.table.get(key, lookup.subject.as_ref(), at_most)
         {
-            return Ok(Some(hit.found()));
+            return Ok(found);
         }
         // Boxed: a hit needn't carry the future of a miss around.
         Box::pin(self.ask(key, lookup, at_most)).await

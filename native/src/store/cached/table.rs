@@ -3,7 +3,7 @@
 use core::{sync::atomic::Ordering, time::Duration};
 use std::{collections::BTreeMap, sync::Arc};
 
-use session_core::{Key, SubjectTag, Timestamp, Version};
+use session_core::{Key, SubjectTag, Version};
 use tokio::sync::watch;
 
 use super::{
@@ -70,46 +70,6 @@ impl Value {
     }
 }
 
-/// A record as it is held: in whole words, so that a hit copies it without waiting for bytes that were written one by one.
-#[derive(Clone)]
-pub(super) struct Kept {
-    pub(super) version: Version,
-    expires_at: Timestamp,
-    subject: Option<[u64; 2]>,
-    pub(super) payload: Bytes,
-}
-
-impl Kept {
-    pub(super) fn new(record: Record) -> Self {
-        let halves = |subject: SubjectTag| {
-            let tag = u128::from_ne_bytes(*subject.as_bytes());
-            [(tag >> 64) as u64, tag as u64]
-        };
-        let Record { version, expires_at, subject, payload } = record;
-        Self { version, expires_at, subject: subject.map(halves), payload }
-    }
-
-    #[inline(always)]
-    fn into_record(self) -> Record {
-        let tag = |[high, low]: [u64; 2]| (u128::from(high) << 64 | u128::from(low)).to_ne_bytes();
-        let subject = self.subject.map(|halves| SubjectTag::from_bytes(tag(halves)));
-        Record { version: self.version, expires_at: self.expires_at, subject, payload: self.payload }
-    }
-}
-
-/// What a load is answered with from the cache.
-pub(super) struct Hit {
-    record: Kept,
-    epoch: u64,
-}
-
-impl Hit {
-    #[inline(always)]
-    pub(super) fn found(self) -> Found {
-        Found::new(self.record.into_record(), self.epoch)
-    }
-}
-
 /// The entries as the protocol sees them, for one change of one bucket.
 struct Holding<'a> {
     table: &'a Table,
@@ -156,7 +116,7 @@ impl Table {
     /// Mostly the coarse time is enough: what may be served half of `at_most` later than it says, may be served now. When it isn't (close to
     /// the end of the lease, or of the entry's own time), the exact one is read.
     #[inline(always)]
-    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Hit> {
+    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
         let allowance = at_most / 2;
         if allowance >= MOST_LAG {
             let latest = self.time.coarse().saturating_add(allowance);
@@ -170,7 +130,7 @@ impl Table {
     }
 
     #[cold]
-    fn get_exactly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Hit> {
+    fn get_exactly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
         let found = self.get_at(self.time.exact(), key, subject, at_most)?;
         self.counters.hits.add();
         Some(found)
@@ -184,7 +144,7 @@ impl Table {
         key: &Key,
         subject: Option<&SubjectTag>,
         at_most: u64,
-    ) -> Option<Hit> {
+    ) -> Option<Found> {
         let epoch = match subject {
             None => 0,
             Some(subject) => {
@@ -193,7 +153,7 @@ impl Table {
             }
         };
         let record = self.pulses.serve(bucket(key.as_bytes()), now, at_most, || self.entries.record(key))?;
-        Some(Hit { record, epoch })
+        Some(Found::new(record, epoch))
     }
 
     fn lock(&self, id: &EntryId) -> MutexGuard<'_, State> {

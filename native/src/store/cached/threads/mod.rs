@@ -76,14 +76,15 @@ mod entries {
         protocol::EntryId,
         stats::Counters,
         sync::{Mutex, MutexGuard},
-        table::{Entry, Kept, Limits, Value},
+        table::{Entry, Limits, Value},
     };
+    use crate::store::Record;
 
     #[derive(Default)]
     pub(super) struct Holds {
-        records: Mutex<BTreeMap<[u8; 16], Entry<Kept>>>,
+        records: Mutex<BTreeMap<[u8; 16], Entry<Record>>>,
         /// For an ablation.
-        late: std::sync::Mutex<Vec<([u8; 16], Entry<Kept>)>>,
+        late: std::sync::Mutex<Vec<([u8; 16], Entry<Record>)>>,
     }
 
     impl Holds {
@@ -91,11 +92,11 @@ mod entries {
             Self::default()
         }
 
-        fn records(&self) -> MutexGuard<'_, BTreeMap<[u8; 16], Entry<Kept>>> {
+        fn records(&self) -> MutexGuard<'_, BTreeMap<[u8; 16], Entry<Record>>> {
             self.records.lock().expect("no thread panics")
         }
 
-        pub(super) fn record(&self, key: &Key) -> Option<Entry<Kept>> {
+        pub(super) fn record(&self, key: &Key) -> Option<Entry<Record>> {
             self.records().get(key.as_bytes()).cloned()
         }
 
@@ -109,7 +110,7 @@ mod entries {
 
         pub(super) fn insert(&self, id: EntryId, Entry { epoch, deadline, value }: Entry<Value>) {
             let Value::Record(record) = value else { unreachable!("no subject is asked for") };
-            let entry = Entry { epoch, deadline, value: Kept::new(record) };
+            let entry = Entry { epoch, deadline, value: record };
             if super::is_without(super::Without::LockUntilKept) {
                 self.late.lock().expect("no thread panics").push((id.tag, entry));
             } else {
@@ -285,14 +286,14 @@ impl Node {
                 let is_served = |entry: &Entry<_>| pulse.serves(entry.epoch, entry.deadline, now, 0);
                 entry.filter(is_served).map(|entry| entry.value.version)
             }
-            _ => self.table.get_at(now, &KEY, None, 0).map(|hit| hit.found().record.version),
+            _ => self.table.get_at(now, &KEY, None, 0).map(|found| found.record.version),
         };
         (now, version.map(|version| version.counter))
     }
 
     /// What is there at the end is what the store holds, and nobody is waited for.
     fn is_clean(&self) -> bool {
-        let current = self.table.get_at(0, &KEY, None, 0).map(|hit| hit.found().record.version.counter);
+        let current = self.table.get_at(0, &KEY, None, 0).map(|found| found.record.version.counter);
         let is_current = current.is_none_or(|version| version == self.commits.load(SeqCst));
         is_current && self.table.watched() == 0
     }
