@@ -241,7 +241,13 @@ pub fn cookies<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a 
     let mut rest = Some(header);
     core::iter::from_fn(move || {
         let header = rest?;
-        let (pair, after) = match header.iter().position(|byte| *byte == b';') {
+        let end = if cfg!(target_arch = "wasm32") {
+            // Byte by byte: the module has to stay small.
+            header.iter().position(|byte| *byte == b';')
+        } else {
+            memchr::memchr(b';', header)
+        };
+        let (pair, after) = match end {
             Some(end) => (&header[..end], Some(&header[end + 1..])),
             None => (header, None),
         };

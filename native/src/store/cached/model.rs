@@ -533,7 +533,8 @@ fn is_large() -> bool {
 
 fn hold(name: &str, world: World) {
     let started = std::time::Instant::now();
-    let world = World { both_cache: is_large(), ..world };
+    // Of two nodes with caches, a heartbeat less.
+    let world = if is_large() { World { both_cache: true, beats: 1, ..world } } else { world };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let checker = world.checker().threads(threads);
     // Depth first, far fewer states wait to be explored: of a large world those would not fit into memory.
