@@ -407,6 +407,55 @@ async fn a_primary_of_a_cluster_that_freezes_is_never_stale() {
     }
 }
 
+/// The network between a node and a primary of its cluster keeps what passes to itself, and says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_of_a_cluster_that_is_cut_off_silently_is_never_stale() {
+    let cluster = RedisCluster::start().await;
+    let slot: u16 = cluster.servers[0].command(&["CLUSTER", "KEYSLOT", "{3f}"]).await;
+    let primary = cluster.primary_of(slot).await.unwrap();
+    // Clients go where the servers say that they are: through proxies.
+    let mut proxies = Vec::new();
+    for server in &cluster.servers {
+        let proxy = Proxy::before(server.address()).await;
+        let bus = (server.port() + 10_000).to_string();
+        let port = proxy.port().to_string();
+        let announce = ["CONFIG", "SET", "cluster-announce-bus-port", &bus, "cluster-announce-port", &port];
+        // Servers of before 7.0 take one at a time.
+        for option in announce[2..].chunks(2) {
+            server.command::<()>(&[&announce[..2], option].concat()).await;
+        }
+        proxies.push(proxy);
+    }
+    for server in &cluster.servers {
+        until("everyone knows of the proxies", async || {
+            let nodes: String = server.command(&["CLUSTER", "NODES"]).await;
+            proxies.iter().all(|proxy| nodes.contains(&format!(":{}@", proxy.port())))
+        })
+        .await;
+    }
+    let hosts: Vec<String> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
+    let node = Node::new(&format!("redis+cluster://{}", hosts.join(","))).await;
+    for (number, replies) in (0_u8..).zip([Flow::Hold, Flow::Swallow]) {
+        let mut bytes = [number; 16];
+        bytes[0] = 0x3f;
+        let key = Key::from_bytes(bytes);
+        node.create(&key).await;
+        node.warm(&key).await;
+        proxies[primary].set(Faults { replies, ..Faults::default() });
+        // On the other side of the network.
+        let names: Vec<String> = cluster.servers[primary].command(&["KEYS", "session:{3f}:s:*"]).await;
+        let [name] = &names[..] else { panic!("one record: {names:?}") };
+        cluster.servers[primary].command::<()>(&["DEL", name]).await;
+        let ended = Instant::now();
+        assert_eq!(node.has(&key).await, Some(true), "it can't know");
+        let found = node.must_lose(&key, ended).await;
+        println!("{replies:?}: found for {found:?} of a lease of {LEASE:?}");
+        proxies[primary].heal();
+        node.store.live().await;
+        until("an answer", async || node.has(&key).await == Some(false)).await;
+    }
+}
+
 /// One primary of a cluster is emptied: what the others hold goes on being answered from memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_of_a_cluster_that_is_emptied_is_noticed() {
