@@ -1,5 +1,5 @@
 //! The rules of the cache as pure state transitions: no clock, no lock, no I/O. The cache runs them, and so does the model checker
-//! (`model.rs`). `native/CLUSTER.md` explains them and says what they promise.
+//! (`model/`). `native/CLUSTER.md` explains them and says what they promise.
 //!
 //! The unit is a [`Bucket`]: all keys and subjects whose first byte is the same. One link (a connection to the primary that writes them)
 //! brings the changes of one or more buckets.

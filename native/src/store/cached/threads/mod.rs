@@ -4,7 +4,7 @@
 //! `table.rs` and `pulse.rs` are compiled here a second time, with loom's atomics and locks in the place of the real ones. Loom rather than a
 //! scheduler that tries orders at random: it is exhaustive up to its bound, and it knows that a relaxed read may see an old value, which is what hits
 //! stand and fall with. `quick_cache` is no part of it: a map behind one lock stands for it, as each of its operations is one step to all
-//! others. What happens in the protocol itself is for `model.rs` to try.
+//! others. What happens in the protocol itself is for `model/` to try.
 
 #![allow(clippy::duplicate_mod, reason = "that is the idea")]
 #![allow(clippy::modulo_one, reason = "of one bucket, there")]
