@@ -235,6 +235,8 @@ pub(crate) mod tests {
                 pieces.iter().for_each(|&length| plaintext.extend_from_slice(&bytes[..length]));
             });
             assert_eq!(info.count_total, allocations, "{room}, {pieces:?}: {info:?}");
+            let sealed: usize = 30 + (pieces.iter().sum::<usize>() / 16 + 1) * 16 + 32;
+            assert!(info.bytes_total <= 3 * sealed as u64, "{room}, {pieces:?}: {info:?}");
             let plaintext = plaintext.unwrap();
             assert_eq!(plaintext.as_bytes(), &bytes[..pieces.iter().sum()]);
             let info = allocation_counter::measure(|| {
