@@ -143,6 +143,8 @@ fn write(profile: &mut Profile, field: usize, value: u32) {
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     /// Each request loads before any of them commits, and all write different fields.
     #[test]
     fn concurrent_changes_of_different_fields_all_survive(

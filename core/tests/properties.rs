@@ -36,6 +36,8 @@ fn seal(codec: &TokenCodec, payload: &[u8], expires: u64, deflate: bool, seed: u
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     #[test]
     fn what_was_sealed_opens(
         which in codecs(), payload in payloads(), expires in 1_u64.., deflate: bool, seed: u64, now: u64,
@@ -105,6 +107,8 @@ fn with_field(tree: &Value, name: &str, value: Option<&Value>) -> Value {
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     #[test]
     fn without_a_change_of_mine_theirs_stays(base in trees(), theirs in trees()) {
         prop_assert_eq!(merge(&base, &base, theirs.clone()), theirs);
@@ -214,6 +218,8 @@ fn elements(array: &Value) -> std::collections::BTreeSet<i64> {
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     #[test]
     fn under_any_policy_a_change_that_is_alone_is_taken(
         policies in policies(), base in trees(), changed in trees(),
@@ -308,6 +314,8 @@ fn ages() -> impl Strategy<Value = (Expiry, u64)> {
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     #[test]
     fn touches_never_pass_the_absolute_end_never_revive_and_never_shorten(
         (expiry, start) in ages(), pauses in vec(0_u64..150_000, 0..40),
@@ -370,6 +378,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     /// The flash against the plainest model of it: two lists.
     #[test]
     fn flash_does_what_two_lists_do(steps in steps()) {
@@ -448,6 +458,8 @@ fn pairs() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 proptest! {
+    #![proptest_config(common::laws())]
+
     #[test]
     fn the_values_found_are_those_in_the_header(pairs in pairs()) {
         let header = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");

@@ -185,6 +185,7 @@ fn records_are_written_and_read() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of iterations")]
 fn secrets_are_parsed() {
     let file = file("secrets.json");
     for case in cases(&file, "accepted", 10) {

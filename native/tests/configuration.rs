@@ -6,8 +6,8 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use session_native::{
-    Client, Config, CoreError, Error, Key, MemoryStore, SessionData, Sessions, State, Store, StoreError,
-    Version,
+    Client, Config, CoreError, Error, Key, ManualClock, MemoryStore, SessionData, Sessions, State, Store,
+    StoreError, Version,
     store::{Found, Lookup, Record, Saved},
 };
 use support::{config, cookie_of};
@@ -53,6 +53,27 @@ impl Store for Outside {
 
 fn shows(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+/// Row 28.
+#[tokio::test]
+async fn a_record_has_as_many_bytes_as_may_be_and_not_one_more() {
+    let commit = async |limit| {
+        let mut config = config();
+        config.max_record_len = limit;
+        let sessions = Sessions::<Text, _>::new(config, MemoryStore::new()).unwrap();
+        let sessions = sessions.clock(ManualClock::default());
+        let mut session = sessions.create();
+        session.data_mut().text = "x".repeat(1000);
+        sessions.commit(&mut session).await
+    };
+    let too_large = |committed| match committed {
+        Err(Error::Core(CoreError::RecordTooLarge { actual, limit })) => Some((actual, limit)),
+        _ => None,
+    };
+    let (length, _) = too_large(commit(10).await).unwrap();
+    assert!(length > 1000 && commit(length).await.is_ok());
+    assert_eq!(too_large(commit(length - 1).await), Some((length, length - 1)));
 }
 
 /// Every way to write records; each reads what every other wrote, so a setting can be changed on a live site. Only demanding encryption refuses what is plain.

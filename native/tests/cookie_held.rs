@@ -146,6 +146,9 @@ async fn a_revoked_subject_is_signed_out_here() {
     assert!(matches!(node.commit(&mut late).await, Err(Error::Ended(Rejection::Revoked))));
     let again = node.sign_in("ada").await;
     assert!(node.load(&again).await.is_authenticated());
+    // At the same time by the clock, which the sign-in in between doesn't outrun.
+    node.sessions.revoke_subject("ada").await.unwrap();
+    assert_eq!(node.load(&again).await.rejection(), Some(Rejection::Revoked));
 }
 
 /// What ended is remembered for as long as a cookie of it could live, however many end.

@@ -164,7 +164,12 @@ async fn a_remembered_cookie_stays_dead_to_its_end() {
     let destroyed = site.remembered(MONTH).await;
     let rotated = site.remembered(MONTH).await;
     let shortened = site.remembered(MONTH).await;
-    let revoked = site.remembered(MONTH).await;
+    // Of another subject: the sessions above are not to be dead by its revocation.
+    let sign_in = |session: &mut Session<Data>| {
+        session.authenticate("eve");
+        session.remember_for(MONTH);
+    };
+    let revoked = site.visit("", sign_in).await;
     site.clock.advance(DAY);
     let mut session = site.load(&destroyed).await;
     assert!(site.sessions.destroy(&mut session).await.unwrap().is_some());
@@ -172,21 +177,21 @@ async fn a_remembered_cookie_stays_dead_to_its_end() {
     let short = site.visit(&shortened, |session| session.remember_for(SECOND * 60)).await;
     let mut session = site.load(&short).await;
     site.sessions.destroy(&mut session).await.unwrap();
-    site.sessions.revoke_subject("ada").await.unwrap();
+    site.sessions.revoke_subject("eve").await.unwrap();
     // Many others end meanwhile, so that what is outdated is swept.
     for day in 1..29 {
         for _ in 0..100 {
             let mut session = site.load(&site.visit("", |session| session.data_mut().visits = 1).await).await;
             site.sessions.destroy(&mut session).await.unwrap();
         }
-        for (name, cookie) in [
-            ("destroyed", &destroyed),
-            ("rotated", &rotated),
-            ("shortened", &shortened),
-            ("revoked", &revoked),
-        ] {
-            assert!(site.load(cookie).await.is_new(), "{name} on day {day}");
-        }
         site.clock.advance(DAY);
+        for (name, cookie, rejection) in [
+            ("destroyed", &destroyed, Rejection::Revoked),
+            ("rotated", &rotated, Rejection::Reused),
+            ("shortened", &shortened, Rejection::Revoked),
+            ("revoked", &revoked, Rejection::Revoked),
+        ] {
+            assert_eq!(site.load(cookie).await.rejection(), Some(rejection), "{name} on day {day}");
+        }
     }
 }

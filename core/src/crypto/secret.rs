@@ -221,7 +221,7 @@ fn varied(bytes: &[u8], least: usize) -> Result<(), SecretError> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
+    use alloc::{borrow::ToOwned as _, format, vec};
 
     use super::*;
     use crate::random::OsRandom;
@@ -252,6 +252,17 @@ mod tests {
     }
 
     #[test]
+    fn what_just_reaches_the_bounds_is_accepted() {
+        let kdf = Passphrase { iterations: 100_000, ..Passphrase::default() };
+        assert_eq!(kdf.check("abcdefgh-abcdefg"), Ok(()));
+        assert_eq!(kdf.check("abcdefghabcdefgh"), Ok(()), "eight different characters");
+        assert_eq!(kdf.check("abcdefgabcdefgab"), Err(SecretError::Repetitive { distinct: 7 }));
+        let bytes = |distinct| core::array::from_fn::<u8, 32, _>(|i| (i % distinct) as u8);
+        assert!(Secret::from_bytes(&bytes(16)).is_ok());
+        assert_eq!(Secret::from_bytes(&bytes(15)).err(), Some(SecretError::Repetitive { distinct: 15 }));
+    }
+
+    #[test]
     fn few_iterations_are_refused() {
         let kdf = Passphrase { iterations: 99_999, ..Passphrase::default() };
         assert_eq!(
@@ -279,6 +290,33 @@ mod tests {
         let variable = "SESSION_TEST_VARIABLE_THAT_IS_NOT_SET";
         assert_eq!(Secret::from_env(variable).err(), Some(SecretError::Missing { variable }));
         assert!(Secret::previous_from_env(variable).unwrap().is_empty());
+    }
+
+    /// The variables of a running process can't be set without `unsafe`: the test runs itself again, with variables of its own.
+    #[test]
+    #[cfg_attr(miri, ignore = "starts a process")]
+    fn secrets_come_from_the_environment_with_white_space_and_separated_by_commas() {
+        const CURRENT: &str = "SESSION_TEST_CURRENT";
+        const PREVIOUS: &str = "SESSION_TEST_PREVIOUS";
+        let written = [1, 2, 3].map(|first| {
+            Secret::from_bytes(&core::array::from_fn::<u8, 32, _>(|i| first + i as u8)).unwrap().expose()
+        });
+        let [a, b, c] = &written;
+        if std::env::var_os(CURRENT).is_some() {
+            assert_eq!(Secret::from_env(CURRENT).unwrap().expose(), *a);
+            let previous = Secret::previous_from_env(PREVIOUS).unwrap();
+            assert_eq!(previous.iter().map(Secret::expose).collect::<Vec<_>>(), [b.clone(), c.clone()]);
+            return;
+        }
+        let itself = std::thread::current().name().expect("the harness names a test's thread").to_owned();
+        let outcome = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &itself])
+            .env(CURRENT, format!(" {}\n", a.as_str()))
+            .env(PREVIOUS, format!(" {} ,, {},", b.as_str(), c.as_str()))
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&outcome.stdout);
+        assert!(outcome.status.success() && output.contains("1 passed"), "{output}");
     }
 
     #[test]

@@ -259,6 +259,8 @@ mod tests {
             (Max, f(json!(9)), f(json!(-2)), f(json!(-3)), f(json!(-2))),
             (Max, f(json!(1)), f(json!(2.5)), f(json!(2)), f(json!(2.5))),
             (Max, high.clone(), low.clone(), f(json!(1.5)), f(json!(1.5))),
+            (Max, n(), f(json!(1_u64 << 53)), f(json!((1_u64 << 53) + 1)), f(json!((1_u64 << 53) + 1))), // no float tells them apart
+            (Max, f(json!(1)), f(json!(2)), f(json!(2.0)), f(json!(2))), // equal: mine
             (Max, n(), f(json!(2)), f(json!(3)), f(json!(3))),
             (Max, f(json!(1)), f(json!("2")), f(json!(3)), f(json!("2"))), // does not fit: mine
             (Max, f(json!(1)), n(), f(json!(0)), f(json!(0))), // a change counts more than a removal

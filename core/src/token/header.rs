@@ -161,3 +161,32 @@ fn check(version: u8, flags: u8) -> Result<Kind, Rejection> {
     }
     Kind::from_flags(flags).ok_or(Rejection::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// `core/FORMAT.md`: 30 bytes of header, blocks of 16, a tag of 32; every other length is no token.
+    #[test]
+    fn a_header_has_whole_blocks_and_a_tag_behind_it() {
+        for blocks in 0..5 {
+            for stray in 0..16 {
+                let mut bytes = vec![0; 30 + blocks * 16 + 32 + stray];
+                (bytes[0], bytes[13]) = (1, 7);
+                let header = Header::of(&bytes);
+                if blocks == 0 || stray > 0 {
+                    assert_eq!(header, Err(Rejection::Malformed), "{blocks} blocks, {stray} bytes");
+                    continue;
+                }
+                let header = header.unwrap();
+                assert_eq!((header.version(), header.ciphertext_len()), (1, blocks * 16));
+                assert_eq!(header.expires_at(), Timestamp::from_millis(7));
+            }
+        }
+        for length in 0..62 {
+            assert_eq!(Header::of(&vec![1; length]), Err(Rejection::Malformed), "{length} bytes");
+        }
+    }
+}

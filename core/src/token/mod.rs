@@ -216,6 +216,36 @@ pub(crate) mod tests {
         assert_eq!(opened.unwrap().unwrap().payload(), [b'a'; 300]);
     }
 
+    /// A buffer that grew by itself would leave its old bytes behind, unwiped.
+    #[test]
+    fn a_plaintext_is_sealed_where_it_was_written_however_it_was_written() {
+        let codec = codec();
+        // Room that was asked for, pieces that come, allocations until it is written.
+        for (room, pieces, allocations) in [
+            (300, &[300][..], 1),
+            (15, &[7, 8], 1),
+            (16, &[16], 1),
+            (0, &[100], 2),
+            (10, &[7, 0, 900], 2),
+            (10, &[3, 100, 200], 3),
+        ] {
+            let (mut plaintext, bytes) = (None, [b'a'; 1000]);
+            let info = allocation_counter::measure(|| {
+                let plaintext = plaintext.insert(Plaintext::with_capacity(room));
+                pieces.iter().for_each(|&length| plaintext.extend_from_slice(&bytes[..length]));
+            });
+            assert_eq!(info.count_total, allocations, "{room}, {pieces:?}: {info:?}");
+            let sealed: usize = 30 + (pieces.iter().sum::<usize>() / 16 + 1) * 16 + 32;
+            assert!(info.bytes_total <= 3 * sealed as u64, "{room}, {pieces:?}: {info:?}");
+            let plaintext = plaintext.unwrap();
+            assert_eq!(plaintext.as_bytes(), &bytes[..pieces.iter().sum()]);
+            let info = allocation_counter::measure(|| {
+                codec.seal(plaintext, LATER, false, &OsRandom).unwrap();
+            });
+            assert_eq!(info.count_total, 1, "{room}, {pieces:?}: {info:?}");
+        }
+    }
+
     #[test]
     fn compression_is_marked_and_undone() {
         let codec = codec();

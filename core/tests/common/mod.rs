@@ -9,6 +9,7 @@ use core::{
 };
 use std::collections::BTreeMap;
 
+use proptest::prelude::ProptestConfig;
 use session_core::{
     Error, Expiry, Key, KeyRing, Kind, Random, RandomError, Reference, Rejection, Secret, Session,
     SessionData, Timestamp, TokenCodec, Version, lifecycle::CommitContext,
@@ -44,6 +45,12 @@ impl Random for Seeded {
         }
         Ok(())
     }
+}
+
+/// How many cases of a law are tried: as many as proptest says, but under Miri, which is a thousand times slower, four.
+pub fn laws() -> ProptestConfig {
+    let by_default = ProptestConfig::default();
+    if cfg!(miri) { ProptestConfig { cases: 4, failure_persistence: None, ..by_default } } else { by_default }
 }
 
 /// The secret whose bytes count up from `first`.

@@ -205,3 +205,37 @@ impl Sealed for CookieHeld {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outdated_is_forgotten_when_there_is_much_and_nothing_else() {
+        let mut remembered = Remembered::default();
+        let at = Timestamp::from_millis;
+        for number in 0..1_000_u64 {
+            // A hundred are good at any time.
+            remembered.insert(number, (), at(number + 100), at(number));
+            for young in number.saturating_sub(99)..=number {
+                assert!(remembered.get(&young).is_some(), "{young} at {number}");
+            }
+            assert!(remembered.entries.len() <= 202, "{} at {number}", remembered.entries.len());
+        }
+        remembered.sweep_at = 0;
+        remembered.insert(0, (), at(1), at(1_000));
+        assert_eq!(remembered.entries.len(), 100, "of those before, 99");
+    }
+
+    /// A sweep looks at everything, so the next one comes when there is twice as much.
+    #[test]
+    fn sweeps_are_seldom() {
+        let (mut remembered, mut sweeps, mut next) = (Remembered::default(), 0, 64);
+        for number in 0..10_000 {
+            remembered.insert(number, (), Timestamp::MAX, Timestamp::default());
+            sweeps += usize::from(next != remembered.sweep_at);
+            next = remembered.sweep_at;
+        }
+        assert_eq!((remembered.entries.len(), sweeps), (10_000, 8), "at 64, 128 and so on to 8,192");
+    }
+}

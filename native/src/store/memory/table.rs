@@ -74,9 +74,9 @@ struct Subject {
 impl Subjects {
     fn get_or_add(&mut self, subject: SubjectTag, now: Timestamp) -> &mut Subject {
         if self.known.len() >= self.sweep_at {
+            // One without sessions is only there because it was revoked.
             self.known.retain(|_, subject| {
-                !subject.keys.is_empty()
-                    || (subject.epoch > 0 && now.since(subject.revoked_at) < FORGET_EPOCH_AFTER)
+                !subject.keys.is_empty() || now.since(subject.revoked_at) < FORGET_EPOCH_AFTER
             });
             self.sweep_at = (self.known.len() * 2).max(64);
         }
@@ -371,6 +371,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use core::hash::BuildHasher as _;
+
     use super::*;
     use crate::{clock::ManualClock, store::MemoryStore};
 
@@ -433,6 +435,74 @@ mod tests {
             assert_eq!(store.tables.save(&key(0), &record, expected), Saved::Stored);
         }
         assert_eq!(subjects(&store), 1);
+    }
+
+    #[test]
+    fn keys_are_spread_over_the_shards_and_within_their_tables() {
+        let store = MemoryStore::new();
+        let record = Record::new(Version::default(), Timestamp::MAX, "x");
+        for number in 0..100 * SHARDS as u32 {
+            assert_eq!(store.tables.create(&key(number), &record), Ok(true));
+        }
+        for shard in &store.tables.shards {
+            let shard = lock(shard);
+            assert!((50..200).contains(&shard.index.len()), "{} of 100", shard.index.len());
+            let hashes: HashSet<_> =
+                shard.index.keys().map(|key| shard.index.hasher().hash_one(key)).collect();
+            assert_eq!(hashes.len(), shard.index.len());
+        }
+    }
+
+    #[test]
+    fn a_sweep_of_subjects_forgets_those_that_were_revoked_an_hour_ago_and_have_no_sessions() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let hour_ago = Timestamp::from_millis(now.as_millis() - 3_600_000);
+        let subject = |epoch, revoked_at, keys: &[u32]| Subject {
+            epoch,
+            revoked_at,
+            keys: keys.iter().map(|number| key(*number)).collect(),
+        };
+        let cases = [
+            ("signed in", subject(0, Timestamp::default(), &[1]), true),
+            ("signed in again", subject(2, hour_ago, &[2, 3]), true),
+            ("revoked", subject(1, now, &[]), true),
+            ("revoked within the hour", subject(1, hour_ago + Duration::from_millis(1), &[]), true),
+            ("revoked an hour ago", subject(1, hour_ago, &[]), false),
+        ];
+        let mut subjects = Subjects::default();
+        let stays = cases.map(|(name, subject, stays)| {
+            subjects.known.insert(SubjectTag::new(name), subject);
+            (name, stays)
+        });
+        subjects.get_or_add(SubjectTag::new("new"), now);
+        for (name, stays) in stays {
+            assert_eq!(subjects.known.contains_key(&SubjectTag::new(name)), stays, "{name}");
+        }
+    }
+
+    /// A sweep looks at every subject, so the next one comes when there are twice as many.
+    #[test]
+    fn subjects_are_swept_seldom() {
+        let (mut subjects, now) = (Subjects::default(), Timestamp::from_millis(1));
+        let (mut sweeps, mut next) = (0, 0);
+        for number in 0..10_000 {
+            subjects.get_or_add(SubjectTag::new(&number.to_string()), now).keys.insert(key(number));
+            sweeps += usize::from(next != subjects.sweep_at);
+            next = subjects.sweep_at;
+        }
+        assert_eq!((subjects.known.len(), sweeps), (10_000, 9), "64, 128 and so on to 16,384");
+    }
+
+    /// A request that began before the revocation may be running yet, and save its session anew.
+    #[test]
+    fn an_epoch_outlives_the_last_session_of_its_subject() {
+        let store = MemoryStore::new();
+        let subject = SubjectTag::new("ada");
+        let record = Record::new(Version::default(), Timestamp::MAX, "x").of_subject(Some(subject));
+        assert_eq!(store.tables.create(&key(0), &record), Ok(true));
+        assert_eq!(store.tables.revoke_subject(&subject), 1);
+        assert!(store.tables.delete(&key(0)));
+        assert_eq!(store.tables.epoch(Some(subject)), 1);
     }
 
     #[test]
