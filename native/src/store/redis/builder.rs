@@ -10,6 +10,7 @@ use super::{
     connection::Connections,
     dial::{Dialer, Timeouts},
     keys::Keys,
+    loads::Loads,
     url::Servers,
 };
 use crate::{
@@ -159,6 +160,7 @@ impl RedisStoreBuilder {
     /// doesn't say; [`StoreError::Unavailable`] if it can't be reached.
     pub async fn connect(self) -> Result<RedisStore, StoreError> {
         let keys = Keys::new(&self.prefix)
+            .map(Arc::new)
             .ok_or_else(|| StoreError::misconfigured("the prefix of keys in Redis may not hold braces"))?;
         let client_tls = self.client_certificate;
         let certificates = (client_tls.is_some() || self.root_certificates.is_some())
@@ -185,13 +187,14 @@ impl RedisStoreBuilder {
             connect: self.timeouts.connect,
         };
         let dialer = Arc::new(Dialer::new(servers, certificates, self.timeouts)?);
-        let connections = Connections::open(dialer, self.connections, self.timeouts).await?;
+        let connections = Arc::new(Connections::open(dialer, self.connections, self.timeouts).await?);
         let publish = match (self.publish, connections.is_cluster()) {
             (false, _) => "",
             (true, false) => "PUBLISH",
             (true, true) => "SPUBLISH",
         };
         let mut inner = Inner {
+            loads: Loads::new(&connections, &keys),
             connections,
             patient,
             keys,

@@ -1,5 +1,6 @@
 //! Sessions in Redis or Valkey, shared by any number of processes: one server, Sentinel, or Redis Cluster.
 
+mod batch;
 mod builder;
 mod connection;
 #[cfg(feature = "crystal")]
@@ -8,6 +9,7 @@ mod dial;
 #[cfg(feature = "cache")]
 mod feed;
 mod keys;
+mod loads;
 mod query;
 mod sentinel;
 mod url;
@@ -21,6 +23,7 @@ use connection::{Connections, Script};
 #[cfg(feature = "cache")]
 pub use feed::RedisFeed;
 use keys::{Keys, bucket};
+use loads::Loads;
 use redis::{Cmd, FromRedisValue};
 #[cfg(feature = "crystal")]
 use session_core::interop::crystal::ClusterMessageType;
@@ -67,10 +70,11 @@ pub struct RedisStore {
 }
 
 struct Inner {
-    connections: Connections,
+    connections: Arc<Connections>,
+    loads: Loads,
     /// For commands that have to wait for replicas, and would hold up all others.
     patient: Option<(Connections, Replicas)>,
-    keys: Keys,
+    keys: Arc<Keys>,
     scripts: Scripts,
     clock: Arc<dyn Clock>,
     publish: &'static str,
@@ -347,30 +351,18 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        let Inner { connections, keys, scripts, .. } = &*self.inner;
-        let (bucket, name) = (bucket(key), keys.record(key));
-        let (value, epoch): (Option<Vec<u8>>, Option<u64>) = match (lookup.touch, &lookup.subject) {
-            (None, None) => (connections.query(bucket, redis::cmd("GET").arg(&name)).await?, None),
-            (None, Some(subject)) if connections.is_cluster() => {
-                // Two commands at once, each to its own node: of one that the client library splits, it doesn't redirect the parts whose slot
-                // is on the move, and the load would fail for as long as that takes.
-                let mut get = redis::cmd("GET");
-                let record = connections.query(bucket, get.arg(&name));
-                let epoch = async { self.epoch(subject).await.map(Some) };
-                Box::pin(futures_util::future::try_join(record, epoch)).await?
-            }
-            (None, Some(subject)) => {
-                let both = [name, keys.epoch(subject)];
-                connections.query(bucket, redis::cmd("MGET").arg(&both)).await?
-            }
+        let Inner { connections, keys, loads, scripts, .. } = &*self.inner;
+        let (value, epoch) = match (lookup.touch, lookup.subject) {
+            (None, subject) => loads.load(*key, subject).await?,
             (Some(until), subject) => {
+                let name = keys.record(key);
                 let names = [&*name];
-                let touched = connections.eval(bucket, &scripts.touch, &names, |command| {
+                let touched = connections.eval(bucket(key), &scripts.touch, &names, |command| {
                     command.arg(&value::expiry(until)).arg(self.left(until));
                 });
                 let epoch = async {
                     match subject {
-                        Some(subject) => Some(self.epoch(subject).await).transpose(),
+                        Some(subject) => Some(self.epoch(&subject).await).transpose(),
                         None => Ok(None),
                     }
                 };
