@@ -13,10 +13,14 @@ use core::{
 
 use futures_util::future::{Either, select};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::SendError},
+        oneshot,
+    },
     task::yield_now,
 };
 
+use super::error::closed;
 use crate::store::StoreError;
 
 /// How many are served alone: a batch of two or three spares less than the way through the queue costs.
@@ -55,23 +59,24 @@ impl<Q: Send + 'static, A: Send + 'static> Batches<Q, A> {
     }
 
     /// Asks together with others; or alone, while there are few. Whoever gives up disturbs nobody.
-    pub(super) async fn ask(
+    pub(super) async fn ask<Alone>(
         &self,
         question: Q,
-        alone: impl Future<Output = Result<A, StoreError>>,
-    ) -> Result<A, StoreError> {
+        alone: impl FnOnce(Q) -> Alone,
+    ) -> Result<A, StoreError>
+    where
+        Alone: Future<Output = Result<A, StoreError>>,
+    {
         let asking = Asking::begin(&self.asking);
         if asking.others < FEW {
-            return alone.await;
+            return alone(question).await;
         }
         let (answer, answered) = oneshot::channel();
-        if self.queue.send(Waiting { question, answer }).is_ok()
-            && let Ok(answered) = answered.await
-        {
-            return answered;
+        if let Err(SendError(waiting)) = self.queue.send(Waiting { question, answer }) {
+            // The runtime of the task has ended, and with it the connections: they say so.
+            return alone(waiting.question).await;
         }
-        // The runtime of the task has ended, and with it the connections: they say so.
-        alone.await
+        answered.await.unwrap_or_else(|_| Err(closed()))
     }
 }
 
@@ -178,11 +183,11 @@ mod tests {
 
         /// So many who are served alone, and never are.
         fn busy(&self, count: usize) -> Vec<Ask<'_>> {
-            (0..count).map(|_| asked(self.batches.ask(0, pending()))).collect()
+            (0..count).map(|_| asked(self.batches.ask(0, |_| pending()))).collect()
         }
 
         fn ask(&self, question: u32) -> Ask<'_> {
-            asked(self.batches.ask(question, async { panic!("it is served alone") }))
+            asked(self.batches.ask(question, async |_| panic!("it is served alone")))
         }
     }
 
@@ -201,7 +206,7 @@ mod tests {
     async fn few_are_served_alone() {
         let (fixture, mut sent) = Fixture::new();
         let busy = fixture.busy(FEW - 1);
-        assert_eq!(fixture.batches.ask(1, async { Ok(7) }).await, Ok(7));
+        assert_eq!(fixture.batches.ask(1, async |question| Ok(question + 6)).await, Ok(7));
         drop(busy);
         assert_eq!(fixture.batches.asking.load(Ordering::Relaxed), 0);
         assert!(sent.try_recv().is_err());

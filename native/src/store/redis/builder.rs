@@ -11,6 +11,7 @@ use super::{
     dial::{Dialer, Timeouts},
     keys::Keys,
     loads::Loads,
+    saves::Saves,
     url::Servers,
 };
 use crate::{
@@ -188,13 +189,22 @@ impl RedisStoreBuilder {
         };
         let dialer = Arc::new(Dialer::new(servers, certificates, self.timeouts)?);
         let connections = Arc::new(Connections::open(dialer, self.connections, self.timeouts).await?);
+        let server = Server::ask(&connections).await?;
+        server.check(connections.is_cluster())?;
         let publish = match (self.publish, connections.is_cluster()) {
             (false, _) => "",
             (true, false) => "PUBLISH",
+            (true, true) if server.version < SHARDED_PUBSUB => {
+                tracing::warn!(
+                    "Redis before 7.0 has no sharded Pub/Sub: no cache can be put before a cluster of it"
+                );
+                ""
+            }
             (true, true) => "SPUBLISH",
         };
-        let mut inner = Inner {
+        let inner = Inner {
             loads: Loads::new(&connections, &keys),
+            saves: Saves::new(&connections, &keys, publish),
             connections,
             patient,
             keys,
@@ -207,14 +217,6 @@ impl RedisStoreBuilder {
             #[cfg(feature = "cache")]
             origin,
         };
-        let server = Server::ask(&inner.connections).await?;
-        server.check(inner.connections.is_cluster())?;
-        if publish == "SPUBLISH" && server.version < SHARDED_PUBSUB {
-            tracing::warn!(
-                "Redis before 7.0 has no sharded Pub/Sub: no cache can be put before a cluster of it"
-            );
-            inner.publish = "";
-        }
         Ok(RedisStore { inner: Arc::new(inner) })
     }
 }

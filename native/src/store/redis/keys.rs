@@ -56,6 +56,15 @@ impl Keys {
         self.name(bucket, &"changes")
     }
 
+    /// The channel on which a command tells of the changes in a bucket.
+    pub(super) fn channel_by(&self, publish: &str, bucket: u8) -> String {
+        match publish {
+            "" => String::new(),
+            "PUBLISH" => self.channel(),
+            _ => self.channel_of(bucket),
+        }
+    }
+
     /// The life of the data: see [`feed`](super::feed).
     #[cfg(feature = "cache")]
     pub(super) fn life(&self, bucket: u8) -> String {

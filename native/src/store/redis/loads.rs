@@ -8,7 +8,8 @@ use session_core::{Key, SubjectTag};
 
 use super::{
     batch::Batches,
-    connection::{Connections, read},
+    connection::Connections,
+    error::read,
     keys::{Keys, bucket},
 };
 use crate::store::StoreError;
@@ -52,8 +53,8 @@ impl Loads {
     ) -> Result<(Option<Vec<u8>>, Option<u64>), StoreError> {
         let reader = &*self.reader;
         let (value, epoch) = match &self.batches {
-            Some(batches) => batches.ask((key, subject), reader.one(key, subject)).await?,
-            None => Box::pin(reader.apart(key, subject)).await?,
+            Some(batches) => batches.ask((key, subject), |wanted| reader.one(wanted)).await?,
+            None => Box::pin(reader.apart((key, subject))).await?,
         };
         let epoch = epoch.map(read::<Option<u64>>).transpose()?.flatten();
         let value = match value {
@@ -73,7 +74,7 @@ impl Reader {
         Ok(value.or(Some(Vec::new())))
     }
 
-    async fn one(&self, key: Key, subject: Option<SubjectTag>) -> Result<Found, StoreError> {
+    async fn one(&self, (key, subject): Wanted) -> Result<Found, StoreError> {
         if subject.is_none() {
             return Ok((self.get(&key).await?, None));
         }
@@ -99,7 +100,7 @@ impl Reader {
 
     /// Two commands at once, each to its own node: of one that the client library splits, it doesn't redirect the parts whose slot is on the
     /// move, and the load would fail for as long as that takes.
-    async fn apart(&self, key: Key, subject: Option<SubjectTag>) -> Result<Found, StoreError> {
+    async fn apart(&self, (key, subject): Wanted) -> Result<Found, StoreError> {
         let Some(subject) = subject else { return Ok((self.get(&key).await?, None)) };
         let mut get = redis::cmd("GET");
         let epoch = self.connections.query(subject.as_bytes()[0], get.arg(self.keys.epoch(&subject)));

@@ -75,23 +75,24 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
         let key = key(1000 + number);
         async move {
             let mut version = Version::default();
-            let value = |version: Version| [&version.to_bytes()[..], &[0; 24], &[b'x'; SIZE]].concat();
+            let value = [&version.to_bytes()[..], &[0; 56], &[b'x'; SIZE]].concat();
             let () = redis::cmd("SET")
                 .arg(name(&key))
-                .arg(value(version))
+                .arg(value)
                 .query_async(&mut connection)
                 .await
                 .expect("a value");
             for _ in 0..turns {
                 let next = Version { counter: version.counter + 1, nonce: 7 };
                 let message = [&b"s"[..], key.as_bytes(), &next.to_bytes()].concat();
-                let saved: u8 = script
+                let (saved,): (u8,) = script
                     .key(name(&key))
-                    .arg(&version.to_bytes())
-                    .arg(value(next))
-                    .arg(3_600_000)
                     .arg("PUBLISH")
                     .arg("session:changes")
+                    .arg(&version.to_bytes())
+                    .arg([&next.to_bytes()[..], &[0; 24]].concat())
+                    .arg(&[b'x'; SIZE])
+                    .arg(3_600_000)
                     .arg(message)
                     .invoke_async(&mut connection)
                     .await
