@@ -53,7 +53,7 @@ async fn calls(server: &RedisServer, command: &str) -> u32 {
 async fn loads_that_go_together_are_answered_one_by_one() {
     let server = RedisServer::start().await;
     let store = connect(&server.url()).await;
-    let subject = |number: u8| (number % 3 == 0).then(|| SubjectTag::new(&number.to_string()));
+    let subject = |number: u8| number.is_multiple_of(3).then(|| SubjectTag::new(&number.to_string()));
     let mut epochs = [0; CROWD as usize];
     for number in 0..CROWD {
         let record = record(number, 1).of_subject(subject(number));

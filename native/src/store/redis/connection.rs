@@ -14,12 +14,13 @@ use redis::{
     cluster_async::ClusterConnection,
     cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
 };
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     RedisStats,
     dial::{Dialer, Timeouts},
     error::read,
-    lane::Lane,
+    lane::{Lane, pause},
     script::Script,
 };
 use crate::store::StoreError;
@@ -113,6 +114,8 @@ pub(super) struct Connections {
     lanes: Box<[Lane]>,
     next: AtomicUsize,
     is_cluster: bool,
+    /// How long an operation may take with all its redirections.
+    patience: Duration,
 }
 
 impl Connections {
@@ -125,7 +128,7 @@ impl Connections {
         let is_cluster = dialer.is_cluster();
         let lanes: Box<[Lane]> =
             (0..count.max(1)).map(|_| Lane::open(Arc::clone(&dialer), timeouts)).collect();
-        let connections = Self { lanes, next: AtomicUsize::new(0), is_cluster };
+        let connections = Self { lanes, next: AtomicUsize::new(0), is_cluster, patience: timeouts.operation };
         for lane in &connections.lanes {
             lane.connection().await?;
         }
@@ -172,13 +175,15 @@ impl Connections {
         both.add_command(script.by_text(keys, &arguments));
         both.cmd("WAIT").arg(replicas).arg(within.as_millis().max(1) as u64);
         let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(keys[0], SlotAddr::Master));
-        let values = self.run(bucket, async |connection| match connection {
+        let both = &both;
+        let send = async |connection| match connection {
             Connection::Node(mut connection) => both.query_async(&mut connection).await,
             Connection::Cluster(mut cluster) => {
-                let values = cluster.route_pipeline(both, 0, 2, route).await?;
+                let values = cluster.route_pipeline(both.clone(), 0, 2, route.clone()).await?;
                 values.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<Value>>>()
             }
-        });
+        };
+        let values = self.run(bucket, async |connection| self.patiently(|| send(connection.clone())).await);
         read(Value::Array(values.await?))
     }
 
@@ -192,7 +197,10 @@ impl Connections {
     ) -> Result<T, StoreError> {
         let known = script.by_hash(keys, &arguments);
         let text = || script.by_text(keys, &arguments);
-        read(self.run(bucket, async |connection| call(connection, &known, text).await).await?)
+        let value = self.run(bucket, async |connection: Connection| {
+            self.patiently(|| call(connection.clone(), &known, &text)).await
+        });
+        read(value.await?)
     }
 
     /// Runs a script that does the same for several keys, and answers to each: what is wrong with one is no matter of the others. Without a
@@ -207,9 +215,12 @@ impl Connections {
         let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
         let known = script.by_hash(&keys, &arguments);
         let text = || script.by_text(&keys, &arguments);
-        let work = async |connection| match call(connection, &known, text).await? {
+        let work = async |connection: Connection| match self
+            .patiently(|| call(connection.clone(), &known, &text))
+            .await?
+        {
             Value::Array(answers) => Ok(answers),
-            _ => Err((ErrorKind::UnexpectedReturnType, "a script answers to nobody").into()),
+            _ => Err((ErrorKind::UnexpectedReturnType, "a script that answers to each does not").into()),
         };
         self.lane().run_each(bucket, work).await
     }
@@ -224,6 +235,33 @@ impl Connections {
         Work: Future<Output = RedisResult<T>> + Send,
     {
         self.lane().run(bucket, work).await
+    }
+
+    /// While the slot of several keys moves, some of them are here and some there, and what needs all of them is refused. It is tried again until they
+    /// are together, for as long as an operation may take. (The client library does the same, for less than a second.)
+    async fn patiently<T, Sent>(&self, mut send: impl FnMut() -> Sent + Send) -> RedisResult<T>
+    where
+        T: Send,
+        Sent: Future<Output = RedisResult<T>> + Send,
+    {
+        let begun = Instant::now();
+        let refused = match send().await {
+            Err(error) if is_torn(&error) => error,
+            answer => return answer,
+        };
+        let again = async {
+            let mut times = 0;
+            loop {
+                times += 1;
+                sleep(pause(times)).await;
+                match send().await {
+                    Err(error) if is_torn(&error) => {}
+                    answer => return answer,
+                }
+            }
+        };
+        let left = self.patience.saturating_sub(begun.elapsed());
+        Box::pin(timeout(left, again)).await.unwrap_or(Err(refused))
     }
 
     fn lane(&self) -> &Lane {
@@ -264,11 +302,16 @@ impl Drop for Connections {
     }
 }
 
+/// Whether a command was refused because some of its keys are on another node than the others.
+fn is_torn(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain)
+}
+
 /// Calls a script, sending its text only where it isn't known yet.
 async fn call(
     mut connection: Connection,
     known: &Cmd,
-    text: impl FnOnce() -> Cmd + Send,
+    text: &(impl Fn() -> Cmd + Sync),
 ) -> RedisResult<Value> {
     match connection.send(known).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
