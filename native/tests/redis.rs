@@ -347,6 +347,56 @@ async fn a_foreign_value_under_our_name_is_malformed() {
     }
 }
 
+/// What needs two keys of a slot that is on the move, one here and one there, waits until they are together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_were_torn_apart_are_waited_for() {
+    let cluster = RedisCluster::start().await;
+    let store = patient(cluster_url(&cluster)).sessions_per_subject(2).connect().await.expect("a connection");
+    let subject = SubjectTag::new("ada");
+    let index = format!("session:{{{:02x}}}:u:{subject}", subject.as_bytes()[0]);
+    for (number, is_revoked) in [(1, false), (2, true)] {
+        assert_eq!(store.create(&key(number), &record(Some("ada"))).await, Ok(true));
+        if is_revoked {
+            store.revoke_subject(&subject).await.expect("a new epoch");
+        }
+        let slot: u16 = cluster.servers[0].command(&["CLUSTER", "KEYSLOT", &index]).await;
+        let from = cluster.primary_of(slot).await.expect("every slot is served");
+        let a_move = cluster.begin_move(slot, (from + 1) % 3).await;
+        // Of what there is of the subject: its index, and its epoch if it was revoked.
+        a_move.move_keys(1).await;
+        let torn = [
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.revoke_subject(&subject).await.map(drop) }
+            }),
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.create(&key(10 + number), &record(Some("ada"))).await.map(drop) }
+            }),
+        ];
+        // Longer than the client library has patience.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        a_move.finish().await;
+        for done in torn {
+            assert_eq!(done.await.expect("a task"), Ok(()));
+        }
+    }
+
+    // And not for ever.
+    let store = RedisStore::builder(cluster_url(&cluster))
+        .operation_timeout(Duration::from_millis(100))
+        .connect()
+        .await
+        .expect("a connection");
+    let slot: u16 = cluster.servers[0].command(&["CLUSTER", "KEYSLOT", &index]).await;
+    let from = cluster.primary_of(slot).await.expect("every slot is served");
+    let a_move = cluster.begin_move(slot, (from + 1) % 3).await;
+    a_move.move_keys(1).await;
+    let revoked = store.revoke_subject(&subject).await;
+    assert!(revoked.as_ref().is_err_and(StoreError::is_unavailable), "{revoked:?}");
+    a_move.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_fifty_logins_at_once_three_stay() {
     let server = RedisServer::start().await;

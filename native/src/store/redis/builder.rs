@@ -10,6 +10,8 @@ use super::{
     connection::Connections,
     dial::{Dialer, Timeouts},
     keys::Keys,
+    loads::Loads,
+    saves::Saves,
     url::Servers,
 };
 use crate::{
@@ -159,6 +161,7 @@ impl RedisStoreBuilder {
     /// doesn't say; [`StoreError::Unavailable`] if it can't be reached.
     pub async fn connect(self) -> Result<RedisStore, StoreError> {
         let keys = Keys::new(&self.prefix)
+            .map(Arc::new)
             .ok_or_else(|| StoreError::misconfigured("the prefix of keys in Redis may not hold braces"))?;
         let client_tls = self.client_certificate;
         let certificates = (client_tls.is_some() || self.root_certificates.is_some())
@@ -185,13 +188,23 @@ impl RedisStoreBuilder {
             connect: self.timeouts.connect,
         };
         let dialer = Arc::new(Dialer::new(servers, certificates, self.timeouts)?);
-        let connections = Connections::open(dialer, self.connections, self.timeouts).await?;
+        let connections = Arc::new(Connections::open(dialer, self.connections, self.timeouts).await?);
+        let server = Server::ask(&connections).await?;
+        server.check(connections.is_cluster())?;
         let publish = match (self.publish, connections.is_cluster()) {
             (false, _) => "",
             (true, false) => "PUBLISH",
+            (true, true) if server.version < SHARDED_PUBSUB => {
+                tracing::warn!(
+                    "Redis before 7.0 has no sharded Pub/Sub: no cache can be put before a cluster of it"
+                );
+                ""
+            }
             (true, true) => "SPUBLISH",
         };
-        let mut inner = Inner {
+        let inner = Inner {
+            loads: Loads::new(&connections, &keys),
+            saves: Saves::new(&connections, &keys, publish),
             connections,
             patient,
             keys,
@@ -204,14 +217,6 @@ impl RedisStoreBuilder {
             #[cfg(feature = "cache")]
             origin,
         };
-        let server = Server::ask(&inner.connections).await?;
-        server.check(inner.connections.is_cluster())?;
-        if publish == "SPUBLISH" && server.version < SHARDED_PUBSUB {
-            tracing::warn!(
-                "Redis before 7.0 has no sharded Pub/Sub: no cache can be put before a cluster of it"
-            );
-            inner.publish = "";
-        }
         Ok(RedisStore { inner: Arc::new(inner) })
     }
 }

@@ -30,8 +30,9 @@ use tokio::{
 use super::crystal::News;
 use super::{
     Origin, RedisStore,
-    connection::{pause, read, store_error},
     dial::client,
+    error::{read, store_error},
+    lane::pause,
     sentinel::Sentinels,
     url::Servers,
 };

@@ -13,6 +13,8 @@
 //! What is in braces is the first byte of the key or tag: the *bucket*. Redis Cluster places a name by it, so that all that a script touches is on one
 //! node, and so that a bucket's changes are published where its records are.
 
+use core::fmt::{Display, Write as _};
+
 use session_core::{Key, SubjectTag};
 
 /// Makes and reads names.
@@ -27,23 +29,23 @@ impl Keys {
     }
 
     pub(super) fn record(&self, key: &Key) -> String {
-        self.name(bucket(key), &format_args!("s:{key}"))
+        self.name(bucket(key), "s:", key)
     }
 
     pub(super) fn lease(&self, key: &Key) -> String {
-        self.name(bucket(key), &format_args!("l:{key}"))
+        self.name(bucket(key), "l:", key)
     }
 
     pub(super) fn index(&self, subject: &SubjectTag) -> String {
-        self.name(subject.as_bytes()[0], &format_args!("u:{subject}"))
+        self.name(subject.as_bytes()[0], "u:", subject)
     }
 
     pub(super) fn condemned(&self, subject: &SubjectTag) -> String {
-        self.name(subject.as_bytes()[0], &format_args!("c:{subject}"))
+        self.name(subject.as_bytes()[0], "c:", subject)
     }
 
     pub(super) fn epoch(&self, subject: &SubjectTag) -> String {
-        self.name(subject.as_bytes()[0], &format_args!("e:{subject}"))
+        self.name(subject.as_bytes()[0], "e:", subject)
     }
 
     /// The channel of everything.
@@ -53,13 +55,22 @@ impl Keys {
 
     /// The sharded channel of a bucket.
     pub(super) fn channel_of(&self, bucket: u8) -> String {
-        self.name(bucket, &"changes")
+        self.name(bucket, "changes", &"")
+    }
+
+    /// The channel on which a command tells of the changes in a bucket.
+    pub(super) fn channel_by(&self, publish: &str, bucket: u8) -> String {
+        match publish {
+            "" => String::new(),
+            "PUBLISH" => self.channel(),
+            _ => self.channel_of(bucket),
+        }
     }
 
     /// The life of the data: see [`feed`](super::feed).
     #[cfg(feature = "cache")]
     pub(super) fn life(&self, bucket: u8) -> String {
-        self.name(bucket, &"life")
+        self.name(bucket, "life", &"")
     }
 
     /// A glob pattern that the names of all records match.
@@ -82,8 +93,18 @@ impl Keys {
         (self.record(&key) == name).then_some(key)
     }
 
-    fn name(&self, bucket: u8, rest: &dyn core::fmt::Display) -> String {
-        format!("{}:{{{bucket:02x}}}:{rest}", self.prefix)
+    /// Every load makes one or two: in one piece, and with no more of the formatting machinery than the tag needs.
+    fn name(&self, bucket: u8, kind: &str, tag: &dyn Display) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut name = String::with_capacity(self.prefix.len() + 32);
+        name.push_str(&self.prefix);
+        name.push_str(":{");
+        name.push(DIGITS[usize::from(bucket >> 4)].into());
+        name.push(DIGITS[usize::from(bucket & 15)].into());
+        name.push_str("}:");
+        name.push_str(kind);
+        write!(name, "{tag}").expect("a string takes everything");
+        name
     }
 }
 

@@ -1,14 +1,20 @@
 //! Sessions in Redis or Valkey, shared by any number of processes: one server, Sentinel, or Redis Cluster.
 
+mod batch;
 mod builder;
 mod connection;
 #[cfg(feature = "crystal")]
 mod crystal;
 mod dial;
+mod error;
 #[cfg(feature = "cache")]
 mod feed;
 mod keys;
+mod lane;
+mod loads;
 mod query;
+mod saves;
+mod script;
 mod sentinel;
 mod url;
 mod value;
@@ -17,11 +23,15 @@ use core::{num::NonZeroU32, time::Duration};
 use std::sync::Arc;
 
 pub use builder::RedisStoreBuilder;
-use connection::{Connections, Script};
+use connection::Connections;
+use error::read;
 #[cfg(feature = "cache")]
 pub use feed::RedisFeed;
 use keys::{Keys, bucket};
+use loads::Loads;
 use redis::{Cmd, FromRedisValue};
+use saves::Saves;
+use script::Script;
 #[cfg(feature = "crystal")]
 use session_core::interop::crystal::ClusterMessageType;
 use session_core::{Key, SubjectTag, Timestamp, Version};
@@ -67,10 +77,12 @@ pub struct RedisStore {
 }
 
 struct Inner {
-    connections: Connections,
+    connections: Arc<Connections>,
+    loads: Loads,
+    saves: Saves,
     /// For commands that have to wait for replicas, and would hold up all others.
     patient: Option<(Connections, Replicas)>,
-    keys: Keys,
+    keys: Arc<Keys>,
     scripts: Scripts,
     clock: Arc<dyn Clock>,
     publish: &'static str,
@@ -80,6 +92,22 @@ struct Inner {
     /// Where a feed is to listen.
     #[cfg(feature = "cache")]
     origin: Origin,
+}
+
+impl Inner {
+    fn close(&self) {
+        self.connections.close();
+        if let Some((patient, _)) = &self.patient {
+            patient.close();
+        }
+    }
+}
+
+/// Batches that are under way have a part in the connections, and would keep them for a while.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// What connections are made of.
@@ -118,7 +146,6 @@ struct Replicas {
 
 struct Scripts {
     create: Script,
-    save: Script,
     delete: Script,
     touch: Script,
     file: Script,
@@ -131,7 +158,6 @@ impl Scripts {
     fn new() -> Self {
         Self {
             create: Script::new(include_str!("scripts/create.lua")),
-            save: Script::new(include_str!("scripts/save.lua")),
             delete: Script::new(include_str!("scripts/delete.lua")),
             touch: Script::new(include_str!("scripts/touch.lua")),
             file: Script::new(include_str!("scripts/file.lua")),
@@ -212,21 +238,13 @@ impl RedisStore {
     /// Closes the connections, for all clones: what is under way may still finish, and everything later is [`StoreError::Unavailable`]. Dropping the last clone does
     /// the same.
     pub fn shutdown(&self) {
-        self.inner.connections.close();
-        if let Some((patient, _)) = &self.inner.patient {
-            patient.close();
-        }
+        self.inner.close();
     }
 
     /// Adds what a script publishes: the command, the channel and the message.
     fn publish(&self, command: &mut Cmd, bucket: u8, message: &[u8]) {
-        let publish = self.inner.publish;
-        command.arg(publish);
-        match publish {
-            "" => command.arg("").arg(""),
-            "PUBLISH" => command.arg(self.inner.keys.channel()).arg(message),
-            _ => command.arg(self.inner.keys.channel_of(bucket)).arg(message),
-        };
+        let Inner { publish, keys, .. } = &*self.inner;
+        command.arg(*publish).arg(keys.channel_by(publish, bucket)).arg(message);
     }
 
     /// How many milliseconds are left; at least one: none would be an error of the command.
@@ -310,9 +328,9 @@ impl RedisStore {
             })
             .await?;
         let mut answer = answer.into_iter();
-        let surplus = connection::read(answer.next().ok_or(StoreError::Malformed)?)?;
+        let surplus = read(answer.next().ok_or(StoreError::Malformed)?)?;
         let condemned = answer.map(|member| {
-            let member: Vec<u8> = connection::read(member)?;
+            let member: Vec<u8> = read(member)?;
             member.try_into().map(Key::from_bytes).map_err(|_| StoreError::Malformed)
         });
         Ok((surplus, condemned.collect::<Result<_, _>>()?))
@@ -347,30 +365,18 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        let Inner { connections, keys, scripts, .. } = &*self.inner;
-        let (bucket, name) = (bucket(key), keys.record(key));
-        let (value, epoch): (Option<Vec<u8>>, Option<u64>) = match (lookup.touch, &lookup.subject) {
-            (None, None) => (connections.query(bucket, redis::cmd("GET").arg(&name)).await?, None),
-            (None, Some(subject)) if connections.is_cluster() => {
-                // Two commands at once, each to its own node: of one that the client library splits, it doesn't redirect the parts whose slot
-                // is on the move, and the load would fail for as long as that takes.
-                let mut get = redis::cmd("GET");
-                let record = connections.query(bucket, get.arg(&name));
-                let epoch = async { self.epoch(subject).await.map(Some) };
-                Box::pin(futures_util::future::try_join(record, epoch)).await?
-            }
-            (None, Some(subject)) => {
-                let both = [name, keys.epoch(subject)];
-                connections.query(bucket, redis::cmd("MGET").arg(&both)).await?
-            }
+        let Inner { connections, keys, loads, scripts, .. } = &*self.inner;
+        let (value, epoch) = match (lookup.touch, lookup.subject) {
+            (None, subject) => loads.load(*key, subject).await?,
             (Some(until), subject) => {
+                let name = keys.record(key);
                 let names = [&*name];
-                let touched = connections.eval(bucket, &scripts.touch, &names, |command| {
+                let touched = connections.eval(bucket(key), &scripts.touch, &names, |command| {
                     command.arg(&value::expiry(until)).arg(self.left(until));
                 });
                 let epoch = async {
                     match subject {
-                        Some(subject) => Some(self.epoch(subject).await).transpose(),
+                        Some(subject) => Some(self.epoch(&subject).await).transpose(),
                         None => Ok(None),
                     }
                 };
@@ -385,15 +391,9 @@ impl Store for RedisStore {
     }
 
     async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        let Inner { connections, keys, scripts, .. } = &*self.inner;
-        let (bucket, value) = (bucket(key), value::encode(record));
         let message = message::saved(key, record.version);
-        let saved: redis::Value = connections
-            .eval(bucket, &scripts.save, &[&keys.record(key)], |command| {
-                command.arg(&expected.to_bytes()).arg(&value[..]).arg(self.left(record.expires_at));
-                self.publish(command, bucket, &message);
-            })
-            .await?;
+        let saved =
+            self.inner.saves.save(key, record, expected, self.left(record.expires_at), message).await?;
         match saved {
             redis::Value::Int(0) => Ok(Saved::Gone),
             redis::Value::Int(done) => {

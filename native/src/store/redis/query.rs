@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use redis::{Cmd, Value, cluster_routing::SingleNodeRoutingInfo};
 use session_core::{Key, SubjectTag};
 
-use super::{EPOCH_LIFE, Inner, RedisStore, connection::read, message, value};
+use super::{EPOCH_LIFE, Inner, RedisStore, error::read, message, value};
 use crate::store::{Batch, Found, Query, Record, Store as _, StoreError};
 
 /// How many keys a step of a scan looks at, about.

@@ -15,14 +15,23 @@ const NONCES: [u8; 8 * VERSIONS_BEFORE as usize] = [0; 8 * VERSIONS_BEFORE as us
 const HEAD: usize = 40 + NONCES.len();
 const NOBODY: [u8; 16] = [0; 16];
 
+/// The beginning of a value, as far as a writer knows it.
+pub(super) type Head = [u8; 40];
+
 pub(super) fn encode(record: &Record) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD + record.payload.len());
-    value.extend_from_slice(&record.version.to_bytes());
-    value.extend_from_slice(&expiry(record.expires_at));
-    value.extend_from_slice(record.subject.as_ref().map_or(&NOBODY, |subject| subject.as_bytes()));
+    value.extend_from_slice(&head(record));
     value.extend_from_slice(&NONCES);
     value.extend_from_slice(&record.payload);
     value
+}
+
+pub(super) fn head(record: &Record) -> Head {
+    let mut head = [0; 40];
+    head[..16].copy_from_slice(&record.version.to_bytes());
+    head[16..24].copy_from_slice(&expiry(record.expires_at));
+    head[24..].copy_from_slice(record.subject.as_ref().map_or(&NOBODY, |subject| subject.as_bytes()));
+    head
 }
 
 /// The expiry as it stands in a value.

@@ -3,6 +3,8 @@
 mod requests;
 mod store;
 
+use std::time::Duration;
+
 use requests::{ACTIX, ACTIX_SESSION, AXUM, TOWER};
 use session_faults::servers::RedisServer;
 use session_native::{RedisStore, Sessions, Stored};
@@ -143,3 +145,11 @@ where
 }
 
 type InRedis = Sessions<Data, Stored<RedisStore>>;
+
+/// For whoever works on a machine that stands still for a while: that is a slow answer, which the median passes over, and no failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn connect(url: &str) -> RedisStore {
+    let store = RedisStore::builder(url).response_timeout(PATIENCE).operation_timeout(PATIENCE);
+    store.connect().await.expect("a store")
+}

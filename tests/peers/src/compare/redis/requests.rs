@@ -9,7 +9,7 @@ use actix_web::{
     rt::{System, SystemRunner},
 };
 use axum::{Router, http::HeaderValue, routing::get};
-use session_native::{RedisStore, axum::SessionLayer};
+use session_native::axum::SessionLayer;
 use tokio::runtime::Runtime;
 use tower_sessions_0_14::{Expiry, Session, SessionManagerLayer, cookie::SameSite};
 use tower_sessions_redis_store::{
@@ -17,7 +17,7 @@ use tower_sessions_redis_store::{
     fred::{clients::Pool, interfaces::ClientLike as _, types::config::Config},
 };
 
-use super::{InRedis, SIZE, TASKS, tasks};
+use super::{InRedis, SIZE, TASKS, connect, tasks};
 use crate::{
     compare::{LIFE, NAME, actix as on_actix, axum as on_axum, config},
     data::Data,
@@ -31,8 +31,7 @@ pub const ACTIX_SESSION: &str = "actix-session, redis: actix-web";
 
 pub fn axum(runtime: &Runtime, url: &str, path: &'static str, effort: Effort) -> Samples {
     let apps = runtime.block_on(async {
-        let sessions = InRedis::new(config(), RedisStore::connect(url).await.expect("a store"))
-            .expect("a configuration");
+        let sessions = InRedis::new(config(), connect(url).await).expect("a configuration");
         [(TOWER, tower(url).await), (AXUM, on_axum::session(SessionLayer::new(sessions), SIZE))]
     });
     let contestants = apps.map(|(name, mut app)| {
@@ -84,7 +83,7 @@ async fn tower(url: &str) -> Router {
 pub fn actix(url: &str, path: &'static str, effort: Effort) -> Samples {
     let system = System::new();
     let [ours, theirs] = {
-        let store = system.block_on(RedisStore::connect(url)).expect("a store");
+        let store = system.block_on(connect(url));
         let sessions = InRedis::new(config(), store).expect("a configuration");
         let ours = App::new()
             .configure(on_actix::ours(SIZE))

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use session_native::{
-    Client, Clock as _, Key, RedisStore, Store as _, SystemClock, Version,
+    Client, Clock as _, Key, Store as _, SystemClock, Version,
     store::{Lookup, Record, Saved},
 };
 use tokio::runtime::Runtime;
 
-use super::{InRedis, SIZE, TASKS, tasks};
+use super::{InRedis, PATIENCE, SIZE, TASKS, connect, tasks};
 use crate::{
     compare::{LIFE, config},
     data::Data,
@@ -23,7 +23,7 @@ const WHOLE: &str = "session: Sessions";
 
 pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
     let (connection, store, sessions, cookies) = runtime.block_on(async {
-        let store = RedisStore::connect(url).await.expect("a store");
+        let store = connect(url).await;
         for number in 0..TASKS {
             store.create(&key(number), &record(Version::default())).await.expect("a record");
         }
@@ -63,7 +63,7 @@ pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
 
 pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
     let (connection, store, sessions, cookies) = runtime.block_on(async {
-        let store = RedisStore::connect(url).await.expect("a store");
+        let store = connect(url).await;
         let sessions = InRedis::new(config(), store.clone()).expect("a configuration");
         let cookies = new_cookies(&sessions).await;
         (raw(url).await, store, sessions, cookies)
@@ -75,23 +75,24 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
         let key = key(1000 + number);
         async move {
             let mut version = Version::default();
-            let value = |version: Version| [&version.to_bytes()[..], &[0; 24], &[b'x'; SIZE]].concat();
+            let value = [&version.to_bytes()[..], &[0; 56], &[b'x'; SIZE]].concat();
             let () = redis::cmd("SET")
                 .arg(name(&key))
-                .arg(value(version))
+                .arg(value)
                 .query_async(&mut connection)
                 .await
                 .expect("a value");
             for _ in 0..turns {
                 let next = Version { counter: version.counter + 1, nonce: 7 };
                 let message = [&b"s"[..], key.as_bytes(), &next.to_bytes()].concat();
-                let saved: u8 = script
+                let (saved,): (u8,) = script
                     .key(name(&key))
-                    .arg(&version.to_bytes())
-                    .arg(value(next))
-                    .arg(3_600_000)
                     .arg("PUBLISH")
                     .arg("session:changes")
+                    .arg(&version.to_bytes())
+                    .arg([&next.to_bytes()[..], &[0; 24]].concat())
+                    .arg(&[b'x'; SIZE])
+                    .arg(3_600_000)
                     .arg(message)
                     .invoke_async(&mut connection)
                     .await
@@ -132,7 +133,8 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
 
 async fn raw(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).expect("a URL");
-    client.get_multiplexed_async_connection().await.expect("a connection")
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    client.get_multiplexed_async_connection_with_config(&config).await.expect("a connection")
 }
 
 fn key(number: usize) -> Key {

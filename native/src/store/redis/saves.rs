@@ -1,0 +1,99 @@
+//! Saves: those of many requests in one call of a script.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::{Cmd, Value};
+use session_core::{Key, Version};
+
+use super::{
+    batch::Batches,
+    connection::Connections,
+    keys::{Keys, bucket},
+    script::Script,
+    value::{self, Head},
+};
+use crate::store::{Record, StoreError};
+
+/// One save, as the script wants it.
+struct Save {
+    name: String,
+    expected: [u8; 16],
+    head: Head,
+    payload: Bytes,
+    left: u64,
+    message: [u8; 33],
+}
+
+/// What the script says to one.
+type Answer = Result<Value, StoreError>;
+
+/// Saves by the connections of a store.
+pub(super) struct Saves {
+    writer: Arc<Writer>,
+    /// Not in a cluster, where each record is on a node of its own.
+    batches: Option<Batches<Save, Answer>>,
+}
+
+struct Writer {
+    connections: Arc<Connections>,
+    keys: Arc<Keys>,
+    publish: &'static str,
+    script: Script,
+}
+
+impl Saves {
+    pub(super) fn new(connections: &Arc<Connections>, keys: &Arc<Keys>, publish: &'static str) -> Self {
+        let (connections, keys) = (Arc::clone(connections), Arc::clone(keys));
+        let script = Script::new(include_str!("scripts/save.lua"));
+        let writer = Arc::new(Writer { connections, keys, publish, script });
+        let batches = (!writer.connections.is_cluster()).then(|| {
+            let writer = Arc::clone(&writer);
+            // A batch of large ones would hold up the server, and whoever waits for the answer of another.
+            let weight = |save: &Save| 1 + save.payload.len() / 4096;
+            Batches::start(weight, move |saves: Vec<Save>| {
+                let writer = Arc::clone(&writer);
+                async move { writer.many(0, &saves).await }
+            })
+        });
+        Self { writer, batches }
+    }
+
+    /// What the script says to the save of a record, which lives so many milliseconds from now.
+    pub(super) async fn save(
+        &self,
+        key: &Key,
+        record: &Record,
+        expected: Version,
+        left: u64,
+        message: [u8; 33],
+    ) -> Answer {
+        let save = Save {
+            name: self.writer.keys.record(key),
+            expected: expected.to_bytes(),
+            head: value::head(record),
+            payload: record.payload.clone(),
+            left,
+            message,
+        };
+        let Some(batches) = &self.batches else { return self.writer.one(bucket(key), save).await };
+        batches.ask(save, async |save| Ok(self.writer.one(0, save).await)).await?
+    }
+}
+
+impl Writer {
+    async fn one(&self, bucket: u8, save: Save) -> Answer {
+        self.many(bucket, &[save]).await?.pop().ok_or(StoreError::Malformed)?
+    }
+
+    async fn many(&self, bucket: u8, saves: &[Save]) -> Result<Vec<Answer>, StoreError> {
+        let names: Vec<&str> = saves.iter().map(|save| &*save.name).collect();
+        let arguments = |command: &mut Cmd| {
+            command.arg(self.publish).arg(self.keys.channel_by(self.publish, bucket));
+            for Save { expected, head, payload, left, message, .. } in saves {
+                command.arg(expected).arg(head).arg(&payload[..]).arg(*left).arg(message);
+            }
+        };
+        self.connections.eval_each(bucket, &self.script, &names, arguments).await
+    }
+}
