@@ -20,6 +20,8 @@ pub struct Shared<T> {
     pub(super) queues: Queues,
     #[cfg(feature = "import")]
     pub(super) imports: Vec<crate::import::Import<T>>,
+    #[cfg(feature = "dbsc")]
+    pub(super) devices: Option<crate::dbsc::Devices>,
 }
 
 impl<T> Shared<T> {
