@@ -1,12 +1,13 @@
 //! Sessions that are bound to the device they began on (Device Bound Session Credentials).
 //!
 //! ```sh
-//! cargo run -p session-native --features dbsc --example dbsc    # then http://localhost:3000
+//! cargo run -p session-native --features dbsc --example dbsc -- 127.0.0.1:3000 20    # one proof counts 20 seconds
 //! ```
 //!
-//! Chromium binds them where it can keep a key in hardware; for a try without it, start it with
-//! `--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting`. One proof counts 20 seconds here: wait, go on, and
-//! watch the log. A copy of the session cookie in another browser is a visitor without a session by then.
+//! Browsers bind sessions over HTTPS alone, also to localhost: put a proxy with a certificate that the browser trusts before it. Chromium wants a place
+//! for the key in hardware; to try without it, start it with
+//! `--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting`. Sign in, wait, go on, and watch the log. A copy of the
+//! cookies in another browser is a visitor without a session by then. `tests/demo/dbsc.test.mjs` does all of it.
 
 use core::time::Duration;
 
@@ -91,10 +92,12 @@ async fn log(request: Request, next: Next) -> Response {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn core::error::Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".into());
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:3000".into());
+    let seconds = arguments.next().map_or(Ok(20), |seconds| seconds.parse())?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app(accounts(Duration::from_secs(20))?)).await?;
+    axum::serve(listener, app(accounts(Duration::from_secs(seconds))?)).await?;
     Ok(())
 }
 
