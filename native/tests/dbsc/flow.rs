@@ -311,6 +311,7 @@ async fn who_lost_the_key_signs_in_anew() {
     assert_ne!(id, lost.id, "it is another session");
     // What the browser may still know of the one before is over, and takes nothing from the new one.
     let new = browser.bound.replace(lost).unwrap();
+    assert_eq!(browser.ask_for_challenge().await.status(), 401);
     browser.refresh().await;
     assert!(browser.bound.is_none());
     browser.bound = Some(new);
@@ -340,10 +341,14 @@ async fn proofs_keep_no_session_from_its_idle_timeout() {
     let world = World::new();
     let site = world.axum();
     let mut browser = signed_in(&world, &site).await;
+    let key = world.sessions.ids().await.unwrap()[0];
+    let end = async || world.sessions.get(&key).await.unwrap().unwrap().expires_at;
+    let before = end().await;
     for _ in 0..7 {
         world.advance(Duration::from_secs(500));
         browser.refresh().await;
         assert!(browser.bound.is_some());
+        assert_eq!(end().await, before);
     }
     world.advance(Duration::from_secs(100));
     browser.refresh().await;

@@ -83,6 +83,7 @@ async fn what_is_not_of_the_protocol_is_told_nothing() {
     let cookie = world.sessions.commit(&mut session).await.unwrap().unwrap();
     stranger.plant("session", cookie.value());
     assert_eq!(stranger.send(Method::POST, "/device", &[]).await.status(), 401);
+    assert_eq!(stranger.send(Method::GET, "/public", &[]).await.status(), 200);
     assert_eq!(world.stage.calls(), 0, "the bindings were not asked");
 }
 
