@@ -270,28 +270,28 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         freshness: Freshness,
     ) -> Result<Box<Session<T>>, Error> {
         let terms = Terms::new(client, freshness);
-        #[cfg(feature = "import")]
-        if !self.inner.shared.imports.is_empty() {
-            let headers: Vec<_> = cookie_headers.into_iter().collect();
-            return match Box::pin(self.imported(&headers, client)).await? {
-                Some(session) => Ok(Box::new(session)),
-                None => self.load_proven(headers, terms).await,
-            };
+        #[cfg(any(feature = "import", feature = "dbsc"))]
+        if self.inner.shared.looks_at_other_cookies() {
+            return Box::pin(self.load_by_all(cookie_headers.into_iter().collect(), terms)).await;
         }
-        self.load_proven(cookie_headers, terms).await
+        self.load_own(cookie_headers, terms).await
     }
 
-    /// As [`Sessions::load_own`], with what the request shows of its device.
-    async fn load_proven<'h>(
+    /// As [`Sessions::load_own`], with what the request's other cookies say: of sessions of another library, of its device.
+    #[cfg(any(feature = "import", feature = "dbsc"))]
+    async fn load_by_all(
         &self,
-        cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
+        cookie_headers: Vec<&[u8]>,
         terms: Terms<'_>,
     ) -> Result<Box<Session<T>>, Error> {
+        #[cfg(feature = "import")]
+        if let Some(session) = self.imported(&cookie_headers, terms.client).await? {
+            return Ok(Box::new(session));
+        }
         #[cfg(feature = "dbsc")]
         if let Some(devices) = &self.inner.shared.devices {
-            let headers: Vec<_> = cookie_headers.into_iter().collect();
-            let proven = devices.proven(&headers, self.now());
-            return self.load_own(headers, Terms { proven: Some(&proven), ..terms }).await;
+            let proven = devices.proven(&cookie_headers, self.now());
+            return self.load_own(cookie_headers, Terms { proven: Some(&proven), ..terms }).await;
         }
         self.load_own(cookie_headers, terms).await
     }

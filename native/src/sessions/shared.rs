@@ -25,6 +25,20 @@ pub struct Shared<T> {
 }
 
 impl<T> Shared<T> {
+    /// Whether a load asks for more cookies than the session's own.
+    #[cfg(any(feature = "import", feature = "dbsc"))]
+    pub(super) fn looks_at_other_cookies(&self) -> bool {
+        #[cfg(feature = "import")]
+        if !self.imports.is_empty() {
+            return true;
+        }
+        #[cfg(feature = "dbsc")]
+        if self.devices.is_some() {
+            return true;
+        }
+        false
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
