@@ -5,6 +5,7 @@
 //! - [At the edge](edge): one session for a Rust service and JavaScript.
 //! - [A cluster](cluster) with a cache in every process.
 //! - [Operations](operations): secrets, timeouts, proxies, caches, alarms, and what is defended.
+//! - [Device-bound sessions](device_bound), whose stolen cookies are worth minutes.
 //! - [Moving in](migrating) without signing anyone out; the code before and after, from [tower-sessions](from_tower_sessions) and
 //!   [actix-session](from_actix_session).
 //!
@@ -32,6 +33,10 @@ pub mod cluster {}
 #[cfg_attr(feature = "axum", doc = include_str!("../docs/operations.md"))]
 #[cfg_attr(not(feature = "axum"), doc = "With the feature `axum`.")]
 pub mod operations {}
+
+#[cfg_attr(all(feature = "axum", feature = "dbsc"), doc = include_str!("../docs/device-bound.md"))]
+#[cfg_attr(not(all(feature = "axum", feature = "dbsc")), doc = "With the features `axum` and `dbsc`.")]
+pub mod device_bound {}
 
 #[cfg_attr(feature = "import", doc = include_str!("../docs/migrating.md"))]
 #[cfg_attr(not(feature = "import"), doc = "With the feature `crystal`, `iron` or `import`.")]

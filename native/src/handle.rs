@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+#[cfg(feature = "dbsc")]
+use session_core::State;
 use session_core::{Client, Flash, Key, Session, SessionData, SetCookie, Timestamp};
 
 use crate::{
@@ -15,6 +17,8 @@ use crate::{
     sessions::Sessions,
     store::Freshness,
 };
+#[cfg(feature = "dbsc")]
+use crate::{sessions::Shown, web::Answer};
 
 /// The session of one request: an extractor, and a cheap clone.
 ///
@@ -65,6 +69,9 @@ pub(crate) struct Slot<T> {
     session: OnceLock<Held<T>>,
     /// What makes the client forget its token, once the session was ended.
     removal: Mutex<Option<SetCookie>>,
+    /// When the subject had last signed in as the request arrived.
+    #[cfg(feature = "dbsc")]
+    signed_in_before: OnceLock<Option<Timestamp>>,
     /// One load or write at a time: two writes that ran at once would take each other's half-done work for their own, and count it twice.
     working: tokio::sync::Mutex<()>,
 }
@@ -194,6 +201,8 @@ impl<T: SessionData> Slot<T> {
             settings,
             session: OnceLock::new(),
             removal: Mutex::new(None),
+            #[cfg(feature = "dbsc")]
+            signed_in_before: OnceLock::new(),
             working: tokio::sync::Mutex::default(),
         }
     }
@@ -212,6 +221,8 @@ impl<T: SessionData> Slot<T> {
         let _working = self.working.lock().await;
         if !self.is_loaded() {
             let session = self.provider().load(cookies, client, freshness).await?;
+            #[cfg(feature = "dbsc")]
+            self.signed_in_before.get_or_init(|| session.authenticated_at());
             self.session.get_or_init(|| Mutex::new(session));
         }
         Ok(())
@@ -249,6 +260,22 @@ impl<T: SessionData> Slot<T> {
             Err(error) => (self.provider().owed(session).or(removal), Err(error)),
         }
     }
+
+    /// What makes the browser bind the session to its device, if someone has signed in. Without it the session goes on unbound: that is no
+    /// reason to fail.
+    #[cfg(feature = "dbsc")]
+    pub(crate) async fn device_offer(&self) -> Option<String> {
+        let before = self.signed_in_before.get()?;
+        let (state, at, key) =
+            self.session.get()?.with(|session| (session.state(), session.authenticated_at(), session.key()));
+        if state != State::Active || at.is_none() || at == *before {
+            return None;
+        }
+        self.provider().device_offer(key).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a session was not offered to be bound to its device");
+            None
+        })
+    }
 }
 
 type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
@@ -278,6 +305,15 @@ pub(crate) trait Provider<T>: Send + Sync {
     ) -> BoxFuture<'a, ()>;
     fn destroy<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>>;
     fn now(&self) -> Timestamp;
+    #[cfg(feature = "dbsc")]
+    fn device_offer(&self, key: Option<Key>) -> BoxFuture<'_, Option<String>>;
+    #[cfg(feature = "dbsc")]
+    fn prove_device<'a>(
+        &'a self,
+        cookies: Vec<&'a [u8]>,
+        client: &'a Client<'a>,
+        shown: Shown<'a>,
+    ) -> BoxFuture<'a, Answer>;
 }
 
 impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
@@ -321,5 +357,20 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
 
     fn now(&self) -> Timestamp {
         Self::now(self)
+    }
+
+    #[cfg(feature = "dbsc")]
+    fn device_offer(&self, key: Option<Key>) -> BoxFuture<'_, Option<String>> {
+        Box::pin(self.device_offer(key))
+    }
+
+    #[cfg(feature = "dbsc")]
+    fn prove_device<'a>(
+        &'a self,
+        cookies: Vec<&'a [u8]>,
+        client: &'a Client<'a>,
+        shown: Shown<'a>,
+    ) -> BoxFuture<'a, Answer> {
+        Box::pin(self.prove_device(cookies, client, shown))
     }
 }

@@ -41,7 +41,7 @@
 //!
 //! Features: `axum` (on by default), `actix`, `http` (header maps of the `http` crate, for [`web`]), `redis` (`RedisStore`), `cache`
 //! (`store::cached`: a local cache before a store that several nodes share), `crystal` and `iron` (sessions of other libraries go on as
-//! ours), `cli` (the `session` command).
+//! ours), `dbsc` (sessions that are bound to the devices they begin on), `cli` (the `session` command).
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +53,8 @@ mod backend;
 pub mod client;
 mod clock;
 pub mod csrf;
+#[cfg(feature = "dbsc")]
+pub mod dbsc;
 mod error;
 mod event;
 pub mod guide;

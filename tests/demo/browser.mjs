@@ -19,9 +19,10 @@ const DEMO =
  * Starts Chromium with a new profile, which is removed when the browser is closed. One visitor is one
  * `await browser.newContext()`: contexts share no cookies.
  *
+ * @param {string[]} [args] more arguments
  * @returns {Promise<import('playwright-core').Browser>} to be closed with `await browser.close()`
  */
-export function launchChromium() {
+export function launchChromium(args = []) {
   return chromium.launch({
     executablePath: CHROMIUM,
     headless: true,
@@ -33,6 +34,7 @@ export function launchChromium() {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...args,
     ],
   });
 }

@@ -1,6 +1,6 @@
 //! Handlers ask for the session by extracting it.
 
-use core::pin::Pin;
+use core::{net::IpAddr, pin::Pin};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, dev::Payload, http::StatusCode,
@@ -34,13 +34,36 @@ impl<T: SessionData> FromRequest for SessionHandle<T> {
     }
 }
 
+/// Answers a browser that proves the device of its session (feature `dbsc`): the handler of the route that
+/// [`DeviceBound::at`](crate::dbsc::DeviceBound::at) names, inside of the [`SessionLayer`](super::SessionLayer) and outside of
+/// [`RequireAuth`](super::RequireAuth).
+///
+/// ```
+/// use actix_web::{App, web};
+/// use session_native::actix::prove_device;
+///
+/// let app = App::new().route("/device", web::post().to(prove_device::<()>));
+/// ```
+#[cfg(feature = "dbsc")]
+pub async fn prove_device<T: SessionData>(request: HttpRequest) -> Result<HttpResponse, SessionRejection> {
+    let arrival = arrival::<T>(&request)?;
+    Ok(response(&arrival.prove_device(peer(&request), request.headers()).await?))
+}
+
+/// The extensions are not borrowed while the store works.
+fn arrival<T: SessionData>(request: &HttpRequest) -> Result<Arrival<T>, SessionRejection> {
+    request.extensions().get::<Arrival<T>>().cloned().ok_or(SessionRejection::NoLayer)
+}
+
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|address| address.ip())
+}
+
 /// The session of a request, loaded if it wasn't yet.
 pub(super) async fn load<T: SessionData>(
     request: &HttpRequest,
 ) -> Result<SessionHandle<T>, SessionRejection> {
-    // The extensions are not borrowed while the store works.
-    let arrival = request.extensions().get::<Arrival<T>>().cloned().ok_or(SessionRejection::NoLayer)?;
-    let peer = request.peer_addr().map(|address| address.ip());
+    let arrival = arrival(request)?;
     let freshness = request.extensions().get::<Freshness>().copied();
-    Ok(arrival.session_with(peer, request.headers(), freshness).await?)
+    Ok(arrival.session_with(peer(request), request.headers(), freshness).await?)
 }

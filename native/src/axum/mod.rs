@@ -47,6 +47,8 @@ mod layer;
 mod require_auth;
 
 pub use csrf::CsrfGuardService;
+#[cfg(feature = "dbsc")]
+pub use extract::prove_device;
 pub use gate::GateFuture;
 pub use layer::{ResponseFuture, SessionService};
 pub use require_auth::RequireAuthService;

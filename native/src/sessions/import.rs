@@ -6,7 +6,7 @@ use session_core::{
     Client, Error as CoreError, Key, Rejection, Session, SessionData, Version, cookies, interop::Foreign,
 };
 
-use super::{Sessions, save::Conflicting};
+use super::{Sessions, Terms, save::Conflicting};
 use crate::{
     backend::{Backend, Refusal},
     error::Error,
@@ -113,7 +113,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         client: &Client<'_>,
     ) -> Result<Option<Session<T>>, Refusal> {
         let Some(token) = import.recall(identity).await? else { return Ok(None) };
-        let mut session = *self.load_token(&token, client, Freshness::Linearizable).await?;
+        let mut session = *self.load_token(&token, Terms::new(client, Freshness::Linearizable)).await?;
         session.renew_token();
         Ok(Some(session))
     }

@@ -1,5 +1,7 @@
 //! The provider: makes, loads, saves and ends sessions.
 
+#[cfg(feature = "dbsc")]
+mod dbsc;
 #[cfg(feature = "import")]
 mod import;
 mod save;
@@ -8,6 +10,8 @@ mod turn;
 
 use std::{sync::Arc, time::Instant};
 
+#[cfg(feature = "dbsc")]
+pub(crate) use dbsc::Shown;
 use session_core::{
     Client, Config, Error as CoreError, Expiry, Key, MAX_CANDIDATES, OsRandom, RecordCodec, Rejection,
     Session, SessionData, SubjectTag, Timestamp, TokenCodec, Unreadable, cookies,
@@ -45,6 +49,36 @@ pub struct Sessions<T, B> {
 struct Inner<T, B> {
     shared: Shared<T>,
     backend: B,
+}
+
+/// How a session is to be loaded.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    client: &'a Client<'a>,
+    freshness: Freshness,
+    /// The sessions whose devices have proved themselves lately, as the request shows; `None` while it is about to prove its own.
+    #[cfg(feature = "dbsc")]
+    proven: Option<&'a [Key]>,
+}
+
+impl<'a> Terms<'a> {
+    /// Of a request that shows nothing of its device.
+    const fn new(client: &'a Client<'a>, freshness: Freshness) -> Self {
+        Self {
+            client,
+            freshness,
+            #[cfg(feature = "dbsc")]
+            proven: Some(&[]),
+        }
+    }
+
+    /// Whether it is a request of the user's. Browsers prove devices by themselves: that must not keep a session from its idle timeout.
+    const fn is_visit(&self) -> bool {
+        #[cfg(feature = "dbsc")]
+        return self.proven.is_some();
+        #[cfg(not(feature = "dbsc"))]
+        true
+    }
 }
 
 impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
@@ -126,6 +160,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             queues: Queues::default(),
             #[cfg(feature = "import")]
             imports: Vec::new(),
+            #[cfg(feature = "dbsc")]
+            devices: None,
         };
         Ok(Self { inner: Arc::new(Inner { shared, backend }) })
     }
@@ -233,22 +269,37 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         client: &Client<'_>,
         freshness: Freshness,
     ) -> Result<Box<Session<T>>, Error> {
-        #[cfg(feature = "import")]
-        if !self.inner.shared.imports.is_empty() {
-            let headers: Vec<_> = cookie_headers.into_iter().collect();
-            return match Box::pin(self.imported(&headers, client)).await? {
-                Some(session) => Ok(Box::new(session)),
-                None => self.load_own(headers, client, freshness).await,
-            };
+        let terms = Terms::new(client, freshness);
+        #[cfg(any(feature = "import", feature = "dbsc"))]
+        if self.inner.shared.looks_at_other_cookies() {
+            return Box::pin(self.load_by_all(cookie_headers.into_iter().collect(), terms)).await;
         }
-        self.load_own(cookie_headers, client, freshness).await
+        self.load_own(cookie_headers, terms).await
+    }
+
+    /// As [`Sessions::load_own`], with what the request's other cookies say: of sessions of another library, of its device.
+    #[cfg(any(feature = "import", feature = "dbsc"))]
+    async fn load_by_all(
+        &self,
+        cookie_headers: Vec<&[u8]>,
+        terms: Terms<'_>,
+    ) -> Result<Box<Session<T>>, Error> {
+        #[cfg(feature = "import")]
+        if let Some(session) = self.imported(&cookie_headers, terms.client).await? {
+            return Ok(Box::new(session));
+        }
+        #[cfg(feature = "dbsc")]
+        if let Some(devices) = &self.inner.shared.devices {
+            let proven = devices.proven(&cookie_headers, self.now());
+            return self.load_own(cookie_headers, Terms { proven: Some(&proven), ..terms }).await;
+        }
+        self.load_own(cookie_headers, terms).await
     }
 
     async fn load_own<'h>(
         &self,
         cookie_headers: impl IntoIterator<Item = &'h [u8], IntoIter: Send> + Send,
-        client: &Client<'_>,
-        freshness: Freshness,
+        terms: Terms<'_>,
     ) -> Result<Box<Session<T>>, Error> {
         let shared = &self.inner.shared;
         let name = &shared.config.cookie.name;
@@ -257,7 +308,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
             let begun = Instant::now();
             let span = span!("session.load", store = B::NAME);
-            match self.load_token(token, client, freshness).instrument(span).await {
+            match self.load_token(token, terms).instrument(span).await {
                 Ok(session) => {
                     shared.timings.load.record(begun.elapsed());
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
@@ -285,25 +336,23 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             }
         }
         let mut session = Box::new(self.anonymous(rejection));
-        self.bind(&mut session, client)?;
+        self.bind(&mut session, terms.client)?;
         Ok(session)
     }
 
-    async fn load_token(
-        &self,
-        token: &[u8],
-        client: &Client<'_>,
-        freshness: Freshness,
-    ) -> Result<Box<Session<T>>, Refusal> {
+    async fn load_token(&self, token: &[u8], terms: Terms<'_>) -> Result<Box<Session<T>>, Refusal> {
         let shared = &self.inner.shared;
         let now = shared.now();
         let opened =
             shared.codec.open(token, now).map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
         let sealed_with = opened.key_id();
-        let mut session = self.inner.backend.load(shared, opened, now, freshness).await?;
-        self.bind(&mut session, client).map_err(Refusal::of(session.key()))?;
+        let mut session = self.inner.backend.load(shared, opened, now, terms.freshness).await?;
+        self.bind(&mut session, terms.client).map_err(Refusal::of(session.key()))?;
+        #[cfg(feature = "dbsc")]
+        self.check_device(&session, terms).await.map_err(Refusal::of(session.key()))?;
         let expiry = &shared.config.expiry;
-        if let Some(extended) = expiry.extension(now, session.expires_at(), session.absolute_end()) {
+        let extension = expiry.extension(now, session.expires_at(), session.absolute_end());
+        if let Some(extended) = extension.filter(|_| terms.is_visit()) {
             Box::pin(self.inner.backend.extend(&session, extended)).await?;
             session.extend_to(extended);
         }

@@ -271,6 +271,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
         let span = span!("session.destroy", store = B::NAME);
         backend.destroy(shared, session).instrument(span).await?;
+        #[cfg(feature = "dbsc")]
+        self.forget_device(session.with(|session| session.key())).await;
         session.with(|session| {
             session.mark_destroyed();
             shared.listeners.tell(EventKind::Destroyed, session.key(), Some(session));

@@ -20,9 +20,25 @@ pub struct Shared<T> {
     pub(super) queues: Queues,
     #[cfg(feature = "import")]
     pub(super) imports: Vec<crate::import::Import<T>>,
+    #[cfg(feature = "dbsc")]
+    pub(super) devices: Option<crate::dbsc::Devices>,
 }
 
 impl<T> Shared<T> {
+    /// Whether a load asks for more cookies than the session's own.
+    #[cfg(any(feature = "import", feature = "dbsc"))]
+    pub(super) fn looks_at_other_cookies(&self) -> bool {
+        #[cfg(feature = "import")]
+        if !self.imports.is_empty() {
+            return true;
+        }
+        #[cfg(feature = "dbsc")]
+        if self.devices.is_some() {
+            return true;
+        }
+        false
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

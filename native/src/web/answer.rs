@@ -21,13 +21,19 @@ use crate::error::Error;
 pub struct Answer {
     status: u16,
     text: Cow<'static, str>,
+    content_type: &'static str,
     /// Besides `Cache-Control: no-store` and the content type.
     field: Option<(&'static str, Cow<'static, str>)>,
 }
 
 impl Answer {
     pub(crate) const fn new(status: u16, text: Cow<'static, str>) -> Self {
-        Self { status, text, field: None }
+        Self { status, text, content_type: "text/plain; charset=utf-8", field: None }
+    }
+
+    #[cfg(feature = "dbsc")]
+    pub(crate) fn json(status: u16, text: String) -> Self {
+        Self { content_type: "application/json", ..Self::new(status, text.into()) }
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
@@ -57,7 +63,7 @@ impl Answer {
         self.status
     }
 
-    /// The body: plain text in UTF-8.
+    /// The body: plain text in UTF-8, or JSON.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -66,7 +72,7 @@ impl Answer {
     /// Writes the header fields: the content type if there is a text, `Cache-Control: no-store`, and what belongs to the status.
     pub fn write(&self, headers: &mut impl Headers) {
         if !self.text.is_empty() {
-            headers.set("content-type", "text/plain; charset=utf-8".into());
+            headers.set("content-type", self.content_type.into());
         }
         headers.set("cache-control", "no-store".into());
         if let Some((name, value)) = &self.field {
@@ -92,6 +98,9 @@ fn retry_after(error: &Error) -> u64 {
 pub struct Ending {
     pub(super) failure: Option<Answer>,
     pub(super) cookie: Option<SetCookie>,
+    /// `Secure-Session-Registration`, after a sign-in.
+    #[cfg(feature = "dbsc")]
+    pub(super) device_offer: Option<String>,
 }
 
 impl Ending {
@@ -102,10 +111,15 @@ impl Ending {
     }
 
     /// Writes header fields into the response that is sent: `Vary: Cookie`; the cookie, with `Cache-Control: no-store`, if the client needs
-    /// one; else `Cache-Control: private`, unless the response says otherwise.
+    /// one; else `Cache-Control: private`, unless the response says otherwise. After a sign-in also what offers to bind the session to its device
+    /// (feature `dbsc`).
     pub fn write(self, headers: &mut impl Headers) {
         if !varies_by_cookie(headers) {
             headers.add("vary", "Cookie".into());
+        }
+        #[cfg(feature = "dbsc")]
+        if let Some(offer) = self.device_offer {
+            headers.add(crate::dbsc::fields::REGISTRATION, offer.into());
         }
         if let Some(cookie) = self.cookie {
             headers.add("set-cookie", cookie.into_string().into());

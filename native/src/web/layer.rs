@@ -14,6 +14,8 @@ use crate::{
     sessions::Sessions,
     store::Freshness,
 };
+#[cfg(feature = "dbsc")]
+use crate::{dbsc::fields, sessions::Shown};
 
 /// Gives every request a session, and commits it before the response's headers leave.
 ///
@@ -138,13 +140,24 @@ impl<T: SessionData> Arrival<T> {
         let first = cookies.next().unwrap_or_default();
         // A vector of nothing, nearly always.
         let others: Vec<&[u8]> = cookies.collect();
-        let client = Client {
-            ip: settings.proxies.client_ip_of(peer, headers),
-            user_agent: headers.values("user-agent").next(),
-        };
+        let client = client_of(settings, peer, headers);
         let freshness = freshness.unwrap_or(settings.freshness);
         self.slot.load(CookieHeaders { first, others: &others }, &client, freshness).await?;
         Ok(self.slot.handle().expect("a slot whose load succeeded is loaded"))
+    }
+
+    /// Answers a browser that proves the device of its session: for the route that [`DeviceBound::at`](crate::dbsc::DeviceBound::at) names, method
+    /// `POST`. No other handler is called, and the session needn't be asked for.
+    ///
+    /// # Errors
+    /// As [`Sessions::load`]: answer with [`Answer::to_error`], and the browser tries again later.
+    #[cfg(feature = "dbsc")]
+    pub async fn prove_device(&self, peer: Option<IpAddr>, headers: &impl Headers) -> Result<Answer, Error> {
+        let settings = &self.slot.settings;
+        let cookies: Vec<&[u8]> = headers.values("cookie").collect();
+        let string = |name| headers.values(name).next().map(fields::string);
+        let shown = Shown { session: string(fields::SESSION_ID), proof: string(fields::RESPONSE) };
+        settings.provider.prove_device(cookies, &client_of(settings, peer, headers), shown).await
     }
 
     /// Whether a handler asked for the session. If not, the response needs nothing: neither a commit nor header fields.
@@ -156,12 +169,19 @@ impl<T: SessionData> Arrival<T> {
     /// The ending of a request that changed nothing, as most do: there is nothing to wait for, and [`Arrival::finish`] needn't be called.
     #[must_use]
     pub fn settled(&self) -> Option<Ending> {
-        self.slot.is_settled().then_some(Ending { failure: None, cookie: None })
+        self.slot.is_settled().then_some(Ending {
+            failure: None,
+            cookie: None,
+            #[cfg(feature = "dbsc")]
+            device_offer: None,
+        })
     }
 
     /// The handler is done: commits what it changed, whatever the status of its response is.
     pub async fn finish(self) -> Ending {
         let (cookie, committed) = self.slot.finish().await;
+        #[cfg(feature = "dbsc")]
+        let device_offer = if committed.is_ok() { self.slot.device_offer().await } else { None };
         let failure = match committed {
             Ok(()) => None,
             Err(error @ Error::Ended(_)) => {
@@ -174,7 +194,19 @@ impl<T: SessionData> Arrival<T> {
                 Some(Answer::to_error(&error))
             }
         };
-        Ending { failure, cookie }
+        Ending {
+            failure,
+            cookie,
+            #[cfg(feature = "dbsc")]
+            device_offer,
+        }
+    }
+}
+
+fn client_of<'a, T>(settings: &Settings<T>, peer: Option<IpAddr>, headers: &'a impl Headers) -> Client<'a> {
+    Client {
+        ip: settings.proxies.client_ip_of(peer, headers),
+        user_agent: headers.values("user-agent").next(),
     }
 }
 
