@@ -26,8 +26,9 @@ pub(crate) fn encode_array(bytes: [u8; 6]) -> [u8; 8] {
 
 /// `None` for a byte outside the alphabet, padding, an impossible length, or bits that stand for nothing.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    // Room for what the decoder asks for: whole quads. (`Engine::decode` asks for zeroed memory, which comes more slowly.)
-    let mut bytes = Vec::with_capacity(text.len().div_ceil(4) * 3);
+    // Room for what the decoder asks for, whole quads, and for the blocks by which decrypting may lengthen it. (`Engine::decode` asks for zeroed memory,
+    // which comes more slowly.)
+    let mut bytes = Vec::with_capacity(text.len().div_ceil(4) * 3 + 16);
     ENGINE.decode_vec(text, &mut bytes).ok()?;
     Some(bytes)
 }
