@@ -241,7 +241,7 @@ pub fn cookies<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a 
     let mut rest = Some(header);
     core::iter::from_fn(move || {
         let header = rest?;
-        let (pair, after) = match header.iter().position(|byte| *byte == b';') {
+        let (pair, after) = match memchr::memchr(b';', header) {
             Some(end) => (&header[..end], Some(&header[end + 1..])),
             None => (header, None),
         };
