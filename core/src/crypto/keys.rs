@@ -152,10 +152,12 @@ impl Keys {
     }
 
     fn from_parts(id: KeyId, encryption: &[u8; 32], mac: &[u8; 32], binding: &[u8; 32]) -> Self {
+        let encrypt = Aes256Enc::new(encryption.into());
         Self {
             id,
-            encrypt: Aes256Enc::new(encryption.into()),
-            decrypt: Aes256Dec::new(encryption.into()),
+            // The schedule of decryption is made from that of encryption: half the work.
+            decrypt: Aes256Dec::from(&encrypt),
+            encrypt,
             mac: hmac(mac),
             binding: hmac(binding),
         }
