@@ -241,13 +241,7 @@ pub fn cookies<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a 
     let mut rest = Some(header);
     core::iter::from_fn(move || {
         let header = rest?;
-        let end = if cfg!(target_arch = "wasm32") {
-            // Byte by byte: the module has to stay small.
-            header.iter().position(|byte| *byte == b';')
-        } else {
-            memchr::memchr(b';', header)
-        };
-        let (pair, after) = match end {
+        let (pair, after) = match memchr::memchr(b';', header) {
             Some(end) => (&header[..end], Some(&header[end + 1..])),
             None => (header, None),
         };

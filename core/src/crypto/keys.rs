@@ -6,7 +6,8 @@ use core::fmt;
 use aes::{
     Aes256Dec, Aes256Enc, Block,
     cipher::{
-        BlockModeDecrypt as _, BlockModeEncrypt as _, InnerIvInit as _, KeyInit as _, block_padding::Pkcs7,
+        BlockModeDecrypt as _, BlockModeEncrypt as _, InnerIvInit as _, KeyInit as _,
+        block_padding::{Padding as _, Pkcs7},
     },
 };
 use hkdf::Hkdf;
@@ -20,6 +21,9 @@ type HmacSha256 = Hmac<Sha256>;
 
 pub(crate) const TAG_LEN: usize = 32;
 pub(crate) const BLOCK_LEN: usize = 16;
+/// What is decrypted at a time. The portable AES takes as long for one block as for four at once, and would take them one by one after the last four:
+/// blocks that nobody reads make it faster.
+const BATCH_LEN: usize = if cfg!(target_arch = "wasm32") { 4 * BLOCK_LEN } else { BLOCK_LEN };
 /// Bytes of a block of SHA-256.
 const STRIDE: usize = 64;
 
@@ -148,10 +152,12 @@ impl Keys {
     }
 
     fn from_parts(id: KeyId, encryption: &[u8; 32], mac: &[u8; 32], binding: &[u8; 32]) -> Self {
+        let encrypt = Aes256Enc::new(encryption.into());
         Self {
             id,
-            encrypt: Aes256Enc::new(encryption.into()),
-            decrypt: Aes256Dec::new(encryption.into()),
+            // The schedule of decryption is made from that of encryption: half the work.
+            decrypt: Aes256Dec::from(&encrypt),
+            encrypt,
             mac: hmac(mac),
             binding: hmac(binding),
         }
@@ -194,10 +200,16 @@ impl Keys {
         hash.finalize().into_bytes().into()
     }
 
-    /// Decrypts `buffer` in place and gives the length of the plaintext. Only for what passed [`MacContext::verify`].
-    pub(crate) fn decrypt(&self, iv: &[u8; BLOCK_LEN], buffer: &mut [u8]) -> Option<usize> {
-        let cbc = cbc::Decryptor::inner_iv_init(&self.decrypt, iv.into());
-        cbc.decrypt_padded::<Pkcs7>(buffer).ok().map(<[u8]>::len)
+    /// Decrypts what stands in `message` behind `header` bytes in place, and cuts off its padding. Only for what passed [`MacContext::verify`].
+    pub(crate) fn decrypt(&self, iv: &[u8; BLOCK_LEN], message: &mut Vec<u8>, header: usize) -> Option<()> {
+        let end = message.len();
+        message.resize(header + (end - header).next_multiple_of(BATCH_LEN), 0);
+        let (blocks, _) = Block::slice_as_chunks_mut(&mut message[header..]);
+        cbc::Decryptor::inner_iv_init(&self.decrypt, iv.into()).decrypt_blocks(blocks);
+        let (blocks, rest) = Block::slice_as_chunks(&message[header..end]);
+        let length = rest.is_empty().then(|| Pkcs7::unpad_blocks(blocks).ok())??.len();
+        message.truncate(header + length);
+        Some(())
     }
 
     /// The MAC for messages of one purpose: `domain` and `context` are absorbed with their lengths in front, so that no two pairs
@@ -288,9 +300,9 @@ mod tests {
             let iv = <&[u8; 16]>::try_from(&test.nonce[..]).unwrap();
             let keys = keys(key, &[0; 32]);
             let mut opened = test.ct.to_vec();
-            let length = keys.decrypt(iv, &mut opened);
+            let decrypted = keys.decrypt(iv, &mut opened, 0);
             if test.result == TestResult::Valid {
-                assert_eq!(&opened[..length.unwrap()], &test.pt[..], "{test:?}");
+                assert_eq!((decrypted, &opened[..]), (Some(()), &test.pt[..]), "{test:?}");
                 let mut sealed = test.pt.to_vec();
                 let padded = padded_len(sealed.len());
                 sealed.resize(padded, (padded - sealed.len()) as u8);
@@ -299,7 +311,7 @@ mod tests {
                 assert_eq!(sealed, &test.ct[..], "{test:?}");
                 assert!(mac.verify(&sealed, &tag), "{test:?}");
             } else {
-                assert_eq!(length, None, "{test:?}");
+                assert_eq!(decrypted, None, "{test:?}");
             }
             run += 1;
         }

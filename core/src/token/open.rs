@@ -115,9 +115,9 @@ fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result
     let end = buffer.len() - TAG_LEN;
     let mut iv = [0; BLOCK_LEN];
     iv.copy_from_slice(&buffer[IV_START..HEADER_LEN]);
+    buffer.truncate(end);
     // What passed the tag was padded by us; a failure here is a bug or a broken key, and says no more than "forged".
-    let length = keys.decrypt(&iv, &mut buffer[HEADER_LEN..end]).ok_or(Rejection::Forged)?;
-    buffer.truncate(HEADER_LEN + length);
+    keys.decrypt(&iv, &mut buffer, HEADER_LEN).ok_or(Rejection::Forged)?;
     let opened = Opened { buffer, start: HEADER_LEN, expires_at: header.expires_at, key_id: header.key_id };
     if !header.deflated {
         return Ok(opened);

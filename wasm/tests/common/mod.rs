@@ -87,6 +87,25 @@ fn what_is_sealed_opens_and_what_is_changed_does_not() {
 }
 
 #[test]
+fn any_other_byte_anywhere_in_a_token_is_refused() {
+    let codec = TokenCodec::new(&KeyRing::new(&Secret::generate(&OsRandom).unwrap()), Kind::CookieHeld, "s");
+    let (now, later) = (Timestamp::from_millis(1), Timestamp::from_millis(2));
+    // 78, 94 and 110 bytes: of all lengths modulo three, so that there are whole quads and bits that stand for nothing.
+    for length in [0, 16, 32] {
+        let token = codec.seal(Plaintext::from(&[7; 32][..length]), later, false, &OsRandom).unwrap();
+        let mut changed = token.clone().into_bytes();
+        for (at, good) in token.bytes().enumerate() {
+            for byte in (0..=u8::MAX).filter(|byte| *byte != good) {
+                changed[at] = byte;
+                assert!(codec.open(&changed, now).is_err(), "{byte} at {at} of {length}");
+            }
+            changed[at] = good;
+        }
+        assert!(codec.open(&changed, now).is_ok());
+    }
+}
+
+#[test]
 fn hostile_calls_leave_the_module_as_it_was() {
     for length in [0, 1, 100, 100_000] {
         assert!(!session_wasm::input(length).is_null());

@@ -1,44 +1,43 @@
 //! base64url without padding (RFC 4648 §5): one spelling for each byte string, everything else refused.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod portable;
+#[cfg(target_arch = "wasm32")]
+mod wasm;
+
 use alloc::{string::String, vec::Vec};
 
-use base64::Engine as _;
-
-/// With `std` the widest vector instructions the processor has, found out once.
-#[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
-static ENGINE: std::sync::LazyLock<base64::engine::simd::Simd> = std::sync::LazyLock::new(|| {
-    base64::engine::simd::Simd::url_safe(base64::engine::general_purpose::NO_PAD)
-});
-#[cfg(not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as ENGINE;
+#[cfg(not(target_arch = "wasm32"))]
+use portable as codec;
+#[cfg(target_arch = "wasm32")]
+use wasm as codec;
 
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    ENGINE.encode(bytes)
+    codec::encode(bytes)
 }
 
 /// As [`encode`], for six bytes, which are eight characters. Allocates nothing.
 pub(crate) fn encode_array(bytes: [u8; 6]) -> [u8; 8] {
     let mut text = [0; 8];
-    let written = ENGINE.encode_slice(bytes, &mut text);
-    debug_assert_eq!(written, Ok(text.len()));
+    codec::encode_slice(&bytes, &mut text);
     text
 }
 
 /// `None` for a byte outside the alphabet, padding, an impossible length, or bits that stand for nothing.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    // Room for what the decoder asks for: whole quads. (`Engine::decode` asks for zeroed memory, which comes more slowly.)
-    let mut bytes = Vec::with_capacity(text.len().div_ceil(4) * 3);
-    ENGINE.decode_vec(text, &mut bytes).ok()?;
+    // Room for what a decoder asks for, whole quads, and for the blocks by which decrypting may lengthen it. (Memory that is zeroed first comes
+    // more slowly.)
+    let mut bytes = Vec::with_capacity(text.len().div_ceil(4) * 3 + 16);
+    codec::decode(text, &mut bytes)?;
     Some(bytes)
 }
 
 /// As [`decode`], for a text that must give exactly `N` bytes. Allocates nothing.
 pub(crate) fn decode_array<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    // The length is checked first: the decoder may refuse a slice that it can't prove large enough.
-    (text.len() == (N * 4).div_ceil(3)
-        && ENGINE.decode_slice(text, &mut bytes).is_ok_and(|written| written == N))
-    .then_some(bytes)
+    // The length is checked first: a decoder may refuse a slice that it can't prove large enough, or panic.
+    (text.len() == (N * 4).div_ceil(3)).then(|| codec::decode_slice(text, &mut bytes))??;
+    Some(bytes)
 }
 
 #[cfg(test)]
