@@ -1,4 +1,4 @@
-//! The tables of `tests/SEED.md` and `tests/SECURITY.md`: complete, and the tests that they name exist.
+//! The tables of `tests/SEED.md` and `tests/SECURITY.md`: complete, and the tests that they name exist. Documents' links lead somewhere.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's failure")]
 
@@ -88,4 +88,31 @@ fn every_requirement_of_security_has_its_row_and_its_tests() {
     }
     let named = find_tests(SECURITY);
     assert!(named > 80, "{named}");
+}
+
+/// Of documents that are read as files: those in `native/docs` are part of the crate's documentation, whose links rustdoc checks.
+#[test]
+fn links_to_files_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let documents = [
+        "README.md",
+        "js/README.md",
+        "core/FORMAT.md",
+        "core/PRESETS.md",
+        "native/CLUSTER.md",
+        "tests/SECURITY.md",
+    ];
+    let mut followed = 0;
+    for document in documents.map(|name| root.join(name)) {
+        let text = fs::read_to_string(&document).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        let is_file =
+            |target: &&str| !target.starts_with('#') && !target.contains("://") && !target.contains("::");
+        for target in targets.filter(is_file) {
+            let path = target.split('#').next().unwrap();
+            assert!(document.with_file_name(path).exists(), "{}: {target}", document.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 40, "{followed}");
 }
