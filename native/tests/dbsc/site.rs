@@ -68,6 +68,7 @@ impl World {
                 .route("/public", get(account))
                 .route("/login", post(login))
                 .route("/step-up", post(login))
+                .route("/grace", post(async |session: SessionHandle<Data>| session.authenticate("grace")))
                 .route("/regenerate", post(async |session: SessionHandle<Data>| session.regenerate()))
                 .route("/logout", post(logout))
                 .route("/device", post(prove_device::<Data>))
