@@ -367,6 +367,9 @@ async fn a_binding_is_offered_with_a_sign_in_alone() {
     assert!(browser.offer.is_none());
     browser.send(Method::POST, "/login", &[]).await;
     assert!(browser.offer.is_some());
+    let mut hasty = Browser::ignorant(&site, &world.clock);
+    assert_eq!(hasty.send(Method::POST, "/in-and-out", &[]).await.status(), 200);
+    assert!(hasty.offer.is_none());
     for (method, path) in
         [(Method::GET, "/account"), (Method::POST, "/regenerate"), (Method::POST, "/logout")]
     {
