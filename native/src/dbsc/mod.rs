@@ -82,9 +82,9 @@ impl DeviceBound {
         Self { path: path.into(), life: Self::DEFAULT_LIFE, store: Box::new(store) }
     }
 
-    /// How long one proof counts: 10 minutes by default ([`DeviceBound::DEFAULT_LIFE`]), at least 10 seconds. So long a stolen cookie is worth something at most. The browser is told
-    /// nine tenths of it, so that a request which is on its way when the cookie ends isn't late; each proof costs it two requests and, with a key in
-    /// hardware, half a second.
+    /// How long one proof counts, and a stolen cookie is worth something: 10 minutes by default ([`DeviceBound::DEFAULT_LIFE`]), at least 10
+    /// seconds. The browser is told nine tenths of it, so that a request which is on its way when the cookie ends isn't late. Each proof costs it
+    /// two requests and, with a key in hardware, half a second; Chromium signs only a handful of times in some minutes, so stay above five.
     #[must_use]
     pub fn life(mut self, life: Duration) -> Self {
         self.life = life.max(Duration::from_secs(10));
