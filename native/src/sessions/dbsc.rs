@@ -1,8 +1,6 @@
 //! Sessions that are bound to devices: the check with every load, the offer after a sign-in, and the proofs.
 
-use session_core::{
-    Client, Error as CoreError, Key, Rejection, Session, SessionData, State, Timestamp, Version,
-};
+use session_core::{Client, Error as CoreError, Key, Rejection, Session, SessionData, Timestamp, Version};
 
 use super::{Sessions, Terms, shared::Shared};
 use crate::{
@@ -145,12 +143,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
     }
 
-    /// Only a session that someone is signed in to is bound.
+    /// Only a session that is stored, and that someone is signed in to, is bound.
     fn claim<'a>(&'a self, session: &'a Session<T>) -> Option<Claim<'a, T>> {
         let shared = &self.inner.shared;
         let (devices, subject, key) = (shared.devices.as_ref()?, session.subject()?, session.key()?);
-        let active = session.state() == State::Active;
-        active.then(|| Claim { shared, devices, session, subject, key, now: shared.now() })
+        Some(Claim { shared, devices, session, subject, key, now: shared.now() })
     }
 }
 
