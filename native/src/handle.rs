@@ -6,8 +6,6 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-#[cfg(feature = "dbsc")]
-use session_core::State;
 use session_core::{Client, Flash, Key, Session, SessionData, SetCookie, Timestamp};
 
 use crate::{
@@ -266,12 +264,12 @@ impl<T: SessionData> Slot<T> {
     #[cfg(feature = "dbsc")]
     pub(crate) async fn device_offer(&self) -> Option<String> {
         let before = self.signed_in_before.get()?;
-        let (state, at, key) =
-            self.session.get()?.with(|session| (session.state(), session.authenticated_at(), session.key()));
-        if state != State::Active || at.is_none() || at == *before {
+        let session = self.session.get()?;
+        let at = session.with(|session| session.authenticated_at());
+        if at.is_none() || at == *before {
             return None;
         }
-        self.provider().device_offer(key).await.unwrap_or_else(|error| {
+        self.provider().device_offer(session).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a session was not offered to be bound to its device");
             None
         })
@@ -306,7 +304,7 @@ pub(crate) trait Provider<T>: Send + Sync {
     fn destroy<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>>;
     fn now(&self) -> Timestamp;
     #[cfg(feature = "dbsc")]
-    fn device_offer(&self, key: Option<Key>) -> BoxFuture<'_, Option<String>>;
+    fn device_offer<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<String>>;
     #[cfg(feature = "dbsc")]
     fn prove_device<'a>(
         &'a self,
@@ -360,8 +358,10 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
     }
 
     #[cfg(feature = "dbsc")]
-    fn device_offer(&self, key: Option<Key>) -> BoxFuture<'_, Option<String>> {
-        Box::pin(self.device_offer(key))
+    fn device_offer<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<String>> {
+        // Not locked while the store works.
+        let session = session.with(|session| session.clone());
+        Box::pin(async move { self.device_offer(&session).await })
     }
 
     #[cfg(feature = "dbsc")]

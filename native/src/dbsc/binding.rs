@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use session_core::{Key, KeyRing, Random, RecordCodec, Timestamp, Unreadable, Version};
+use session_core::{Key, KeyRing, Random, RecordCodec, SubjectTag, Timestamp, Unreadable, Version};
 
 use super::DeviceKey;
 use crate::{
@@ -24,6 +24,24 @@ pub struct Device {
     pub proven_at: Timestamp,
 }
 
+/// What is kept for a session.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Binding {
+    pub(crate) device: Device,
+    /// The tag of whom it was made for: it is none of another's, who signs in on the same session.
+    subject: String,
+}
+
+impl Binding {
+    pub(crate) fn new(device: Device, subject: &str) -> Self {
+        Self { device, subject: SubjectTag::new(subject).to_string() }
+    }
+
+    pub(crate) fn is_of(&self, subject: &str) -> bool {
+        self.subject == SubjectTag::new(subject).to_string()
+    }
+}
+
 /// All bindings. Records away from this process are sealed, like those of sessions.
 pub(crate) struct Bindings {
     store: Box<dyn AnyStore>,
@@ -36,54 +54,34 @@ impl Bindings {
         Self { store, codec }
     }
 
-    /// The device of a session, and which version of its record that is.
-    pub(crate) async fn find(&self, session: &Key) -> Result<Option<(Device, Version)>, Error> {
+    /// The binding of a session, and which version that is.
+    pub(crate) async fn find(&self, session: &Key) -> Result<Option<(Binding, Version)>, Error> {
         let Some(record) = self.store.find(session).await? else { return Ok(None) };
         let payload = self.codec.decode(session, &record.payload)?;
-        let device = serde_json::from_slice(&payload).map_err(|_| Unreadable::Payload)?;
-        Ok(Some((device, record.version)))
+        let binding = serde_json::from_slice(&payload).map_err(|_| Unreadable::Payload)?;
+        Ok(Some((binding, record.version)))
     }
 
-    /// Binds a session that isn't bound; `false` if it is.
-    pub(crate) async fn bind(
+    /// Writes a binding in the place of `version`; the default version if there is to be none yet, and [`Saved::Gone`] if there is one then.
+    pub(crate) async fn write(
         &self,
         session: &Key,
-        device: &Device,
-        until: Timestamp,
-        random: &dyn Random,
-    ) -> Result<bool, Error> {
-        let record = self.record(session, device, until, Version::default(), random)?;
-        Ok(self.store.add(session, &record).await?)
-    }
-
-    /// Writes what is now known of a device; [`Saved::Stored`] if nobody else has since `version`.
-    pub(crate) async fn renew(
-        &self,
-        session: &Key,
-        device: &Device,
+        binding: &Binding,
         until: Timestamp,
         version: Version,
         random: &dyn Random,
     ) -> Result<Saved, Error> {
-        let record = self.record(session, device, until, version, random)?;
-        Ok(self.store.replace(session, &record, version).await?)
+        let json = serde_json::to_vec(binding).expect("strings and numbers can be written as JSON");
+        let payload = self.codec.encode(session, &json, random)?;
+        let record = Record::new(version.next(random)?, until, payload);
+        if version != Version::default() {
+            return Ok(self.store.replace(session, &record, version).await?);
+        }
+        Ok(if self.store.add(session, &record).await? { Saved::Stored } else { Saved::Gone })
     }
 
     pub(crate) async fn forget(&self, session: &Key) -> Result<(), StoreError> {
         self.store.remove(session).await
-    }
-
-    fn record(
-        &self,
-        session: &Key,
-        device: &Device,
-        until: Timestamp,
-        before: Version,
-        random: &dyn Random,
-    ) -> Result<Record, Error> {
-        let json = serde_json::to_vec(device).expect("a key and two times can be written as JSON");
-        let payload = self.codec.encode(session, &json, random)?;
-        Ok(Record::new(before.next(random)?, until, payload))
     }
 }
 

@@ -23,7 +23,7 @@
 //!   it will replace. Of two proofs of one version the store lets one through ([`Store::save`]).
 //! - A session is bound once. Who steals its cookie later can't bind it to a device of theirs: the challenge for that is in the answer to the
 //!   sign-in alone, and a binding is never replaced.
-//! - Rotations keep the binding, which goes by the session's public name. With a sign-out both are gone.
+//! - Rotations keep the binding, which goes by the session's public name. With a sign-out both are gone; who signs in as another binds anew.
 //! - If the store of bindings can't be asked, the session can't be had ([`Error::Store`]): nobody is taken for unbound.
 //!
 //! # What doesn't
@@ -48,8 +48,8 @@ use session_core::{
 };
 
 use binding::AnyStore;
-pub(crate) use binding::Bindings;
 pub use binding::Device;
+pub(crate) use binding::{Binding, Bindings};
 pub use proof::{DeviceKey, MAX_PROOF_LEN, Proof, ProofError};
 
 use crate::{error::Error, store::Store};
@@ -82,9 +82,9 @@ impl DeviceBound {
         Self { path: path.into(), life: Self::DEFAULT_LIFE, store: Box::new(store) }
     }
 
-    /// How long one proof counts: 10 minutes by default ([`DeviceBound::DEFAULT_LIFE`]), at least 10 seconds. So long a stolen cookie is worth something at most. The browser is told
-    /// nine tenths of it, so that a request which is on its way when the cookie ends isn't late; each proof costs it two requests and, with a key in
-    /// hardware, half a second.
+    /// How long one proof counts, and a stolen cookie is worth something: 10 minutes by default ([`DeviceBound::DEFAULT_LIFE`]), at least 10
+    /// seconds. The browser is told nine tenths of it, so that a request which is on its way when the cookie ends isn't late. Each proof costs it
+    /// two requests and, with a key in hardware, half a second; Chromium signs only a handful of times in some minutes, so stay above five.
     #[must_use]
     pub fn life(mut self, life: Duration) -> Self {
         self.life = life.max(Duration::from_secs(10));
@@ -181,8 +181,7 @@ impl Devices {
         now: Timestamp,
     ) -> bool {
         self.challenges.open(challenge.as_bytes(), now).is_ok_and(|opened| {
-            let (key, of) = opened.payload().split_at(session.as_bytes().len());
-            key == session.as_bytes() && of == version.to_bytes()
+            opened.payload().strip_prefix(session.as_bytes()).is_some_and(|of| of == version.to_bytes())
         })
     }
 

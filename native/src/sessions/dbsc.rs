@@ -1,13 +1,11 @@
 //! Sessions that are bound to devices: the check with every load, the offer after a sign-in, and the proofs.
 
-use session_core::{
-    Client, Error as CoreError, Key, Rejection, Session, SessionData, State, Timestamp, Version,
-};
+use session_core::{Client, Error as CoreError, Key, Rejection, Session, SessionData, Timestamp, Version};
 
 use super::{Sessions, Terms, shared::Shared};
 use crate::{
     backend::{Backend, Stored},
-    dbsc::{Device, DeviceBound, Devices, Proof, SetupError, fields},
+    dbsc::{Binding, Device, DeviceBound, Devices, Proof, ProofError, SetupError, fields},
     error::Error,
     store::{Freshness, Saved, Store},
     web::Answer,
@@ -55,7 +53,7 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
     /// [`Error::Store`]; [`CoreError::Unreadable`] if the binding was damaged or moved.
     pub async fn device(&self, session: &Key) -> Result<Option<Device>, Error> {
         let Some(devices) = &self.inner.shared.devices else { return Ok(None) };
-        Ok(devices.bindings.find(session).await?.map(|(device, _)| device))
+        Ok(devices.bindings.find(session).await?.map(|(binding, _)| binding.device))
     }
 }
 
@@ -82,18 +80,13 @@ enum Verdict {
 impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// Refuses the session if it is bound to a device and the request doesn't come from there.
     pub(super) async fn check_device(&self, session: &Session<T>, terms: Terms<'_>) -> Result<(), Error> {
-        let (Some(devices), Some(proven), Some(key)) =
-            (&self.inner.shared.devices, terms.proven, session.key())
-        else {
-            return Ok(());
-        };
-        // Only who signs in is offered a binding.
-        if proven.contains(&key) || !session.is_authenticated() {
+        let (Some(proven), Some(claim)) = (terms.proven, self.claim(session)) else { return Ok(()) };
+        if proven.contains(&claim.key) {
             return Ok(());
         }
-        match devices.bindings.find(&key).await? {
+        match claim.find().await? {
             // Requests that left before the first bound cookie arrived come without it: the first proof counts for them.
-            Some((device, _)) if self.now() >= device.bound_at + devices.life => {
+            Some((binding, _)) if claim.now >= binding.device.bound_at + claim.devices.life => {
                 Err(CoreError::Rejected(Rejection::BoundElsewhere).into())
             }
             _ => Ok(()),
@@ -101,14 +94,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// The value of `Secure-Session-Registration` for the answer to a sign-in; `None` if the session is bound already, or not to be.
-    pub(crate) async fn device_offer(&self, key: Option<Key>) -> Result<Option<String>, Error> {
-        let (Some(devices), Some(key)) = (&self.inner.shared.devices, key) else { return Ok(None) };
-        if devices.bindings.find(&key).await?.is_some() {
-            return Ok(None);
-        }
-        let shared = &self.inner.shared;
-        let challenge = devices.challenge(&key, Version::default(), shared.now(), shared.random())?;
-        Ok(Some(fields::registration(&devices.path, &challenge)))
+    pub(crate) async fn device_offer(&self, session: &Session<T>) -> Result<Option<String>, Error> {
+        let Some(claim) = self.claim(session) else { return Ok(None) };
+        let Some(version) = claim.version_to_bind().await? else { return Ok(None) };
+        let challenge = claim.challenge(version)?;
+        Ok(Some(fields::registration(&claim.devices.path, &challenge)))
     }
 
     /// Answers a browser that wants to prove its device.
@@ -118,32 +108,25 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         client: &Client<'_>,
         shown: Shown<'_>,
     ) -> Result<Answer, Error> {
-        let shared = &self.inner.shared;
-        let over = || Answer::new(401, "there is no such session".into());
-        let Some(devices) = &shared.devices else { return Ok(over()) };
         let terms = Terms { client, freshness: Freshness::Linearizable, proven: None };
         let session = self.load_own(cookie_headers, terms).await?;
-        let (State::Active, true, Some(key)) = (session.state(), session.is_authenticated(), session.key())
-        else {
-            return Ok(over());
-        };
-        let (now, id) = (shared.now(), key.to_string());
+        let Some(claim) = self.claim(&session) else { return Ok(over()) };
+        let id = claim.key.to_string();
         let verdict = match shown.session {
-            None => bind(shared, devices, &session, &key, shown.proof, now).await?,
-            Some(session_id) if session_id == id.as_bytes() => {
-                renew(shared, devices, &session, &key, shown.proof, now).await?
-            }
+            None => claim.bind(shown.proof).await?,
+            Some(session_id) if session_id == id.as_bytes() => claim.renew(shown.proof).await?,
             // That of a session before this one.
             Some(_) => Verdict::Over,
         };
         Ok(match verdict {
             Verdict::Proven => {
-                let cookie = devices.bound_cookie(&key, now, shared.random())?;
+                let Claim { devices, key, now, .. } = &claim;
+                let cookie = devices.bound_cookie(key, *now, claim.shared.random())?;
                 let text = fields::instructions(&id, &devices.path, &devices.cookie.name, &cookie);
                 Answer::json(200, text).with("set-cookie", cookie.into_string())
             }
             Verdict::Challenged(version) => {
-                let challenge = devices.challenge(&key, version, now, shared.random())?;
+                let challenge = claim.challenge(version)?;
                 Answer::new(403, "sign the challenge".into())
                     .with(fields::CHALLENGE, fields::challenge(&challenge, &id))
             }
@@ -159,80 +142,107 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             tracing::warn!(%error, "the binding of a session that was ended is left over");
         }
     }
-}
 
-/// The first proof: binds the session to the key that it brings.
-async fn bind<T: SessionData>(
-    shared: &Shared<T>,
-    devices: &Devices,
-    session: &Session<T>,
-    key: &Key,
-    proof: Option<&[u8]>,
-    now: Timestamp,
-) -> Result<Verdict, Error> {
-    let Some(proof) = verified(key, proof.map(Proof::of_new_device)) else { return Ok(Verdict::Refused) };
-    if !devices.is_challenge(proof.challenge(), key, Version::default(), now) {
-        return Ok(refused(key, "its challenge isn't this session's, or has expired"));
+    /// Only a session that is stored, and that someone is signed in to, is bound.
+    fn claim<'a>(&'a self, session: &'a Session<T>) -> Option<Claim<'a, T>> {
+        let shared = &self.inner.shared;
+        let (devices, subject, key) = (shared.devices.as_ref()?, session.subject()?, session.key()?);
+        Some(Claim { shared, devices, session, subject, key, now: shared.now() })
     }
-    let device = Device { key: proof.into_key(), bound_at: now, proven_at: now };
-    let until = end_of_binding(shared, devices, session, now);
-    if !devices.bindings.bind(key, &device, until, shared.random()).await? {
-        return Ok(refused(key, "the session is bound"));
-    }
-    tracing::debug!(%key, device = %device.key.thumbprint(), "a session was bound to a device");
-    Ok(Verdict::Proven)
 }
 
-/// A later proof: signed by the session's key, of a challenge for what the binding is now.
-async fn renew<T: SessionData>(
-    shared: &Shared<T>,
-    devices: &Devices,
-    session: &Session<T>,
-    key: &Key,
-    proof: Option<&[u8]>,
+fn over() -> Answer {
+    Answer::new(401, "there is no such session".into())
+}
+
+/// A session that a request claims, and whose device it may have to prove.
+struct Claim<'a, T> {
+    shared: &'a Shared<T>,
+    devices: &'a Devices,
+    session: &'a Session<T>,
+    subject: &'a str,
+    key: Key,
     now: Timestamp,
-) -> Result<Verdict, Error> {
-    let Some((device, version)) = devices.bindings.find(key).await? else { return Ok(Verdict::Over) };
-    let Some(proof) = proof else { return Ok(Verdict::Challenged(version)) };
-    let Some(proof) = verified(key, Some(Proof::of_device(proof, &device.key))) else {
-        return Ok(Verdict::Refused);
-    };
-    // Of the right device, but of a challenge that was used or has expired: two tabs, an answer that was lost. It may try again.
-    if !devices.is_challenge(proof.challenge(), key, version, now) {
-        return Ok(Verdict::Challenged(version));
-    }
-    let device = Device { proven_at: now, ..device };
-    let until = end_of_binding(shared, devices, session, now);
-    Ok(match devices.bindings.renew(key, &device, until, version, shared.random()).await? {
-        Saved::Stored => Verdict::Proven,
-        Saved::Conflict(other) => Verdict::Challenged(other.version),
-        Saved::Gone => Verdict::Over,
-    })
 }
 
-/// When the session has ended for sure, unless it is told to last longer ([`Session::remember_for`]) after its last proof. A sign-in until the
-/// next proof may give it all of the absolute timeout once more.
-fn end_of_binding<T: SessionData>(
-    shared: &Shared<T>,
-    devices: &Devices,
-    session: &Session<T>,
-    now: Timestamp,
-) -> Timestamp {
-    session.absolute_end().max(shared.config.expiry.absolute_end(now + devices.life))
-}
-
-fn verified(key: &Key, proof: Option<Result<Proof, crate::dbsc::ProofError>>) -> Option<Proof> {
-    match proof {
-        Some(Ok(proof)) => Some(proof),
-        Some(Err(error)) => {
-            tracing::warn!(%key, %error, "a device's proof was refused");
-            None
+impl<T: SessionData> Claim<'_, T> {
+    /// The first proof: binds the session to the key that it brings.
+    async fn bind(&self, proof: Option<&[u8]>) -> Result<Verdict, Error> {
+        let Some(proof) = self.verified(proof.map(Proof::of_new_device)) else { return Ok(Verdict::Refused) };
+        let Some(version) = self.version_to_bind().await? else {
+            return Ok(self.refused("the session is bound"));
+        };
+        if !self.is_challenge(&proof, version) {
+            return Ok(self.refused("its challenge isn't this session's, or has expired"));
         }
-        None => None,
+        let device = Device { key: proof.into_key(), bound_at: self.now, proven_at: self.now };
+        tracing::debug!(key = %self.key, device = %device.key.thumbprint(), "a session is bound to a device");
+        Ok(match self.write(device, version).await? {
+            Saved::Stored => Verdict::Proven,
+            Saved::Conflict(_) | Saved::Gone => self.refused("the session is bound"),
+        })
     }
-}
 
-fn refused(key: &Key, reason: &'static str) -> Verdict {
-    tracing::warn!(%key, reason, "a device's proof was refused");
-    Verdict::Refused
+    /// A later proof: signed by the session's key, of a challenge for what the binding is now.
+    async fn renew(&self, proof: Option<&[u8]>) -> Result<Verdict, Error> {
+        let Some((Binding { device, .. }, version)) = self.find().await? else { return Ok(Verdict::Over) };
+        let Some(proof) = proof else { return Ok(Verdict::Challenged(version)) };
+        let Some(proof) = self.verified(Some(Proof::of_device(proof, &device.key))) else {
+            return Ok(Verdict::Refused);
+        };
+        // Of the right device, but of a challenge that was used or has expired: two tabs, an answer that was lost. It may try again.
+        if !self.is_challenge(&proof, version) {
+            return Ok(Verdict::Challenged(version));
+        }
+        Ok(match self.write(Device { proven_at: self.now, ..device }, version).await? {
+            Saved::Stored => Verdict::Proven,
+            Saved::Conflict(other) => Verdict::Challenged(other.version),
+            Saved::Gone => Verdict::Over,
+        })
+    }
+
+    /// The binding, if it is one of the session's subject.
+    async fn find(&self) -> Result<Option<(Binding, Version)>, Error> {
+        let found = self.devices.bindings.find(&self.key).await?;
+        Ok(found.filter(|(binding, _)| binding.is_of(self.subject)))
+    }
+
+    /// What the first proof is to replace: nothing, or the binding of someone who was signed in before; `None` if the session is bound.
+    async fn version_to_bind(&self) -> Result<Option<Version>, Error> {
+        Ok(match self.devices.bindings.find(&self.key).await? {
+            None => Some(Version::default()),
+            Some((binding, version)) => (!binding.is_of(self.subject)).then_some(version),
+        })
+    }
+
+    async fn write(&self, device: Device, version: Version) -> Result<Saved, Error> {
+        let binding = Binding::new(device, self.subject);
+        self.devices.bindings.write(&self.key, &binding, self.end(), version, self.shared.random()).await
+    }
+
+    /// When the session has ended for sure, unless it is told to last longer ([`Session::remember_for`]) after this. A sign-in until the next
+    /// proof may give it all of the absolute timeout once more.
+    fn end(&self) -> Timestamp {
+        let latest = self.shared.config.expiry.absolute_end(self.now + self.devices.life);
+        self.session.absolute_end().max(latest)
+    }
+
+    fn challenge(&self, version: Version) -> Result<String, Error> {
+        Ok(self.devices.challenge(&self.key, version, self.now, self.shared.random())?)
+    }
+
+    fn is_challenge(&self, proof: &Proof, version: Version) -> bool {
+        self.devices.is_challenge(proof.challenge(), &self.key, version, self.now)
+    }
+
+    fn verified(&self, proof: Option<Result<Proof, ProofError>>) -> Option<Proof> {
+        proof?
+            .inspect_err(|error| tracing::warn!(key = %self.key, %error, "a device's proof was refused"))
+            .ok()
+    }
+
+    fn refused(&self, reason: &'static str) -> Verdict {
+        tracing::warn!(key = %self.key, reason, "a device's proof was refused");
+        Verdict::Refused
+    }
 }

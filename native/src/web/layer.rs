@@ -149,6 +149,26 @@ impl<T: SessionData> Arrival<T> {
     /// Answers a browser that proves the device of its session: for the route that [`DeviceBound::at`](crate::dbsc::DeviceBound::at) names, method
     /// `POST`. No other handler is called, and the session needn't be asked for.
     ///
+    /// ```
+    /// use session_native::{
+    ///     Config, MemoryStore, OsRandom, Secret, Sessions, dbsc::DeviceBound, web::SessionLayer,
+    /// };
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bound = DeviceBound::at("/device", MemoryStore::new());
+    /// let config = Config::testing(Secret::generate(&OsRandom)?);
+    /// let layer = SessionLayer::new(Sessions::<(), _>::new(config, MemoryStore::new())?.device_bound(bound)?);
+    ///
+    /// let (request, mut response) = (http::Request::new(()), http::Response::new(String::new()));
+    /// let answer = layer.arrive().prove_device(None, request.headers()).await?;
+    /// *response.status_mut() = http::StatusCode::from_u16(answer.status())?;
+    /// answer.write(response.headers_mut());
+    /// *response.body_mut() = answer.text().to_owned();
+    /// assert_eq!(response.status(), 401); // no session, no device
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Sessions::load`]: answer with [`Answer::to_error`], and the browser tries again later.
     #[cfg(feature = "dbsc")]

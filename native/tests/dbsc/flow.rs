@@ -298,6 +298,45 @@ async fn a_rotation_keeps_the_binding() {
 }
 
 #[tokio::test]
+async fn who_signs_in_as_another_binds_anew() {
+    let world = World::new();
+    let site = world.axum();
+    let mut browser = signed_in(&world, &site).await;
+    let key = world.sessions.ids().await.unwrap()[0];
+    let thumbprint = async || world.sessions.device(&key).await.unwrap().unwrap().key.thumbprint();
+    let before = (thumbprint().await, browser.challenge().await);
+    world.advance(SECOND);
+    // On the same session: it may be one that someone else has prepared, and has bound to a device of theirs.
+    assert_eq!(browser.send(Method::POST, "/grace", &[]).await.status(), 200);
+    let offer = browser.offer.take().unwrap();
+    assert_eq!(world.sessions.ids().await.unwrap(), [key]);
+    // The old binding is nobody's: it proves nothing, and keeps nobody out.
+    assert_eq!(browser.ask_for_challenge().await.status(), 401);
+    let old = browser.bound.take().unwrap().device;
+    let challenges = [&*before.1, parameter(&offer, "challenge")];
+    for challenge in challenges {
+        let id = format!("\"{key}\"");
+        let fields = [("sec-secure-session-id", &*id), ("secure-session-response", &old.proof(challenge))];
+        assert_eq!(browser.send(Method::POST, "/device", &fields).await.status(), 401);
+    }
+    let late = browser.steal();
+    assert_eq!(browser.register(&offer).await.status(), 200);
+    assert_ne!(thumbprint().await, before.0);
+    // Once.
+    assert_eq!(late.steal().register(&offer).await.status(), 400);
+    world.advance(LIFE);
+    assert_eq!(browser.get("/account").await.body(), "grace");
+    let mut thief = browser.steal();
+    thief.forget(BOUND);
+    assert_eq!(thief.get("/account").await.status(), 401);
+    // And who doesn't take up the offer is as unbound as anyone.
+    assert_eq!(browser.send(Method::POST, "/login", &[]).await.status(), 200);
+    browser.bound = None;
+    world.advance(LIFE);
+    assert_eq!(browser.get("/account").await.body(), "ada");
+}
+
+#[tokio::test]
 async fn who_lost_the_key_signs_in_anew() {
     let world = World::new();
     let site = world.axum();
@@ -328,6 +367,9 @@ async fn a_binding_is_offered_with_a_sign_in_alone() {
     assert!(browser.offer.is_none());
     browser.send(Method::POST, "/login", &[]).await;
     assert!(browser.offer.is_some());
+    let mut hasty = Browser::ignorant(&site, &world.clock);
+    assert_eq!(hasty.send(Method::POST, "/in-and-out", &[]).await.status(), 200);
+    assert!(hasty.offer.is_none());
     for (method, path) in
         [(Method::GET, "/account"), (Method::POST, "/regenerate"), (Method::POST, "/logout")]
     {

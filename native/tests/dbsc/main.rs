@@ -6,6 +6,8 @@ mod browser;
 mod flow;
 mod proofs;
 mod races;
+#[cfg(feature = "redis")]
+mod redis;
 mod refusals;
 mod site;
 #[path = "../support/mod.rs"]

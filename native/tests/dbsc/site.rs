@@ -11,7 +11,7 @@ use axum::{
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use session_native::{
-    EventKind, ManualClock, MemoryStore, Rejection, SessionHandle, Sessions, Stored,
+    Backend, EventKind, ManualClock, MemoryStore, Rejection, SessionHandle, Sessions, Stored,
     axum::{RequireAuth, SessionLayer, SessionRejection, prove_device},
     dbsc::DeviceBound,
 };
@@ -61,18 +61,7 @@ impl World {
     }
 
     pub(crate) fn axum(&self) -> Axum {
-        Axum(
-            Router::new()
-                .route("/account", get(account))
-                .layer(RequireAuth::<Data>::unauthorized())
-                .route("/public", get(account))
-                .route("/login", post(login))
-                .route("/step-up", post(login))
-                .route("/regenerate", post(async |session: SessionHandle<Data>| session.regenerate()))
-                .route("/logout", post(logout))
-                .route("/device", post(prove_device::<Data>))
-                .layer(SessionLayer::new(self.sessions.clone())),
-        )
+        Axum::new(self.sessions.clone())
     }
 
     pub(crate) fn advance(&self, duration: Duration) {
@@ -92,7 +81,33 @@ async fn logout(session: SessionHandle<Data>) -> Result<(), SessionRejection> {
     Ok(session.destroy().await?)
 }
 
+/// Signs in, and out again before the answer is sent.
+async fn in_and_out(session: SessionHandle<Data>) -> Result<(), SessionRejection> {
+    session.authenticate("ada");
+    session.commit().await?;
+    Ok(session.destroy().await?)
+}
+
 pub(crate) struct Axum(Router);
+
+impl Axum {
+    pub(crate) fn new(sessions: Sessions<Data, impl Backend>) -> Self {
+        Self(
+            Router::new()
+                .route("/account", get(account))
+                .layer(RequireAuth::<Data>::unauthorized())
+                .route("/public", get(account))
+                .route("/login", post(login))
+                .route("/step-up", post(login))
+                .route("/grace", post(async |session: SessionHandle<Data>| session.authenticate("grace")))
+                .route("/regenerate", post(async |session: SessionHandle<Data>| session.regenerate()))
+                .route("/logout", post(logout))
+                .route("/in-and-out", post(in_and_out))
+                .route("/device", post(prove_device::<Data>))
+                .layer(SessionLayer::new(sessions)),
+        )
+    }
+}
 
 impl Site for Axum {
     async fn send(&self, request: Request<()>) -> Response<String> {
