@@ -96,8 +96,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
     const cookies = header(source, 'cookie');
     const who = this.#who(source, client);
     const now = this.#now();
-    // A site has other cookies too: without ours there is nothing to open.
-    const found = cookies?.includes(this.cookieName) === true ? this.#open(cookies, who, now) : null;
+    const found = cookies === null ? null : this.#open(cookies, who, now);
     return typeof found === 'string' ? this.#session(who, now, null, found, false) : this.#session(who, now, found, null, false);
   }
 
