@@ -183,7 +183,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   handler<Rest extends unknown[]>(
     handle: (request: Request, session: Session<T>, ...rest: Rest) => Response | Promise<Response>,
-    { onUnsaved = tooLarge }: HandlerOptions = {},
+    options?: HandlerOptions,
   ): (request: Request, ...rest: Rest) => Promise<Response> {
     return async (request, ...rest) => {
       const session = this.load(request);
@@ -191,10 +191,15 @@ export class Sessions<T extends object = Record<string, unknown>> {
       try {
         return await this.commit(session, response);
       } catch (error) {
-        if (!(error instanceof SessionError)) throw error;
-        return answered(session, await onUnsaved(error, response, request), null);
+        return this.unsaved(error, session, response, request, options);
       }
     };
+  }
+
+  /** The answer of a handler whose session could not be saved. @internal */
+  async unsaved(error: unknown, session: Session<T>, response: Response, request: Request, { onUnsaved = tooLarge }: HandlerOptions = {}): Promise<Response> {
+    if (!(error instanceof SessionError)) throw error;
+    return answered(session, await onUnsaved(error, response, request), null);
   }
 
   /** The first cookie that is good, and bound to nobody else; or why the first one was refused. */
