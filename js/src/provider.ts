@@ -225,7 +225,7 @@ export class Provider {
 function part(cookies: string, name: string): string {
   const first = cookies.indexOf(name);
   if (first === -1) return '';
-  // `lastIndexOf` takes ten times as long for a character.
+  // `lastIndexOf` looks at one character after the other: with a cookie of 600 it took a twentieth of an open.
   let last = first;
   for (let next = first; next !== -1; next = cookies.indexOf(name, next + 1)) last = next;
   const end = cookies.indexOf(';', last);
