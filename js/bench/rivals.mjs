@@ -4,6 +4,7 @@
  */
 import { sealSession, unsealSession } from 'h3';
 import { parseSigned, serializeSigned } from 'hono/utils/cookie';
+import { decrypt, encrypt } from 'hono-sessions';
 import { sealData, unsealData } from 'iron-session';
 import { EncryptJWT, base64url, jwtDecrypt } from 'jose';
 
@@ -28,6 +29,7 @@ export function rivals(edge) {
     'jose A256GCM': () => jose('A256GCM', 32),
     'h3 useSession': h3,
     'hono signed cookie': hono,
+    'hono-sessions': honoSessions,
     'WebCrypto CBC+HMAC': webCrypto,
     ...(nodeCrypto === undefined ? {} : { 'node:crypto CBC+HMAC': nodeCryptoSync }),
   };
@@ -73,6 +75,15 @@ function hono() {
     seal: (data) => serializeSigned('session', JSON.stringify(data), password, { httpOnly: true, secure: true, path: '/' }),
     open: async (line) => JSON.parse((await parseSigned(line, password, 'session')).session),
     sent: (line) => line.slice(0, line.indexOf(';')),
+  };
+}
+
+/** What its `CookieStore` does, without its cookies and the hashes by which its middleware sees changes. */
+function honoSessions() {
+  const record = (data) => ({ _data: { data: { value: data, flash: false } }, _expire: null, _delete: false, _accessed: new Date().toISOString() });
+  return {
+    seal: (data) => encrypt(password, JSON.stringify(record(data))),
+    open: async (value) => JSON.parse(await decrypt(password, value))._data.data.value,
   };
 }
 

@@ -1,4 +1,4 @@
-import { answer, begin, engine, text } from './engine.js';
+import { answer, begin, encoder, engine, text } from './engine.js';
 import { KeyDerivationError } from './errors.js';
 import { type BaseOptions, type DeriveOptions, type SessionOptions, isRandomSecret, previousSecrets, requireSecret } from './options.js';
 import { base64url } from './payload.js';
@@ -48,10 +48,9 @@ async function derive(passphrase: string, salt: string, iterations: number): Pro
   begin(passphrase.length * 3, 1);
   text(passphrase);
   answer(engine().check_passphrase(iterations));
-  const utf8 = new TextEncoder();
   try {
-    const key = await crypto.subtle.importKey('raw', utf8.encode(passphrase), 'PBKDF2', false, ['deriveBits']);
-    const bits = await crypto.subtle.deriveBits({ name: 'PBKDF2', hash: 'SHA-256', salt: utf8.encode(salt), iterations }, key, 256);
+    const key = await crypto.subtle.importKey('raw', encoder.encode(passphrase), 'PBKDF2', false, ['deriveBits']);
+    const bits = await crypto.subtle.deriveBits({ name: 'PBKDF2', hash: 'SHA-256', salt: encoder.encode(salt), iterations }, key, 256);
     return encode(new Uint8Array(bits));
   } catch (cause) {
     throw new KeyDerivationError(

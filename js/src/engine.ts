@@ -42,7 +42,8 @@ let view = new DataView(memory.buffer);
 let cursor = 0;
 let end = 0;
 
-const encoder = new TextEncoder();
+/** @internal */
+export const encoder = new TextEncoder();
 /** Leaves a byte order mark in: to Rust such a payload is none. */
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
@@ -84,6 +85,7 @@ function start(): Exports {
     const fresh = instance.exports as unknown as Exports;
     glue.__wbg_set_wasm(fresh);
     fresh.__wbindgen_start();
+    refresh(fresh.memory);
     exports = fresh;
     return fresh;
   } catch (cause) {
@@ -95,7 +97,7 @@ function start(): Exports {
 export function begin(bytes: number, fields: number): void {
   const { input, memory: current } = engine();
   cursor = input(bytes + 4 * fields);
-  if (memory.buffer !== current.buffer) refresh(current);
+  if (memory.length === 0) refresh(current);
 }
 
 /** A field of text. It needs up to three bytes for each of its UTF-16 units. @internal */
@@ -138,7 +140,7 @@ function absent(): void {
 /** Goes to the beginning of the answer to the call that just gave `result`. Throws what the call failed with. @internal */
 export function answer(result: number): void {
   const { output, output_length, memory: current } = engine();
-  if (memory.buffer !== current.buffer) refresh(current);
+  if (memory.length === 0) refresh(current);
   cursor = output();
   end = cursor + (result < 0 ? output_length() : result);
   if (result === FAILED) {
@@ -172,7 +174,7 @@ export function readPayload(): string | null {
   return textOf(memory.subarray(cursor, end));
 }
 
-/** A memory that grew lies elsewhere. */
+/** A memory that grew lies elsewhere, and leaves a buffer of length zero behind. */
 function refresh(current: WebAssembly.Memory): void {
   memory = new Uint8Array(current.buffer);
   view = new DataView(current.buffer);

@@ -37,6 +37,8 @@ interface Runtime {
   Buffer?: NodeBuffer;
   Bun?: unknown;
   Deno?: unknown;
+  /** Of workerd alone. */
+  WebSocketPair?: unknown;
 }
 
 const runtime = globalThis as Runtime;
@@ -49,7 +51,8 @@ const [OPENS_FROM, SEALS_FROM] = thresholds();
 
 function thresholds(): [number, number] {
   if (runtime.Bun !== undefined) return [0, 0];
-  return runtime.Deno === undefined ? [1000, 300] : [3000, 600];
+  if (runtime.Deno !== undefined) return [3000, 600];
+  return runtime.WebSocketPair === undefined ? [1600, 300] : [2500, 300];
 }
 
 /** Longer values are no cookies of ours. */

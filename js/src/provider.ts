@@ -100,13 +100,15 @@ export class Provider {
 
   /** Opens the first good token in a `Cookie` header after the first `skip`, or says why there is none. */
   open(cookies: string, references: boolean, skip: number, now: number): Opened | Rejection | null {
-    if (!references && skip === 0 && native?.opens(cookies.length)) {
+    // A site has other cookies too: without ours there is nothing to open.
+    const ours = part(cookies, this.about.cookie);
+    if (ours === '') return null;
+    if (!references && skip === 0 && native?.opens(ours.length)) {
       const opened = this.#nativeKey()?.open(cookies, now);
       if (opened) return opened;
     }
     try {
       const handle = this.#ready();
-      const ours = part(cookies, this.about.cookie);
       begin(ours.length * 3, 1);
       text(ours);
       const result = engine().open(handle, references ? 1 : 0, skip, now);
@@ -223,7 +225,7 @@ export class Provider {
 function part(cookies: string, name: string): string {
   const first = cookies.indexOf(name);
   if (first === -1) return '';
-  // `lastIndexOf` takes ten times as long for a character.
+  // `lastIndexOf` looks at one character after the other: with a cookie of 600 it took a twentieth of an open.
   let last = first;
   for (let next = first; next !== -1; next = cookies.indexOf(name, next + 1)) last = next;
   const end = cookies.indexOf(';', last);

@@ -2,11 +2,11 @@
  * Sealing by WebCrypto: the same bytes as `core/src/token` makes, for payloads so large that the runtime's native AES outweighs what
  * its asynchronous interface costs, and for those that are to be deflated.
  */
+import { encoder } from './engine.js';
 import { type Draft, base64url } from './payload.js';
 import type { Provider } from './provider.js';
 import { BLOCK, DOMAIN, HEADER, IV, TAG, macContext, secretBytes, writeHeader } from './token.js';
 
-const encoder = new TextEncoder();
 const BUCKET = 64;
 const MAX_INFLATED = 1 << 20;
 

@@ -1,4 +1,4 @@
-import { ClientAddressError } from './errors.js';
+import { ClientAddressError, CookieTooLargeError, SessionError } from './errors.js';
 import type { BaseOptions } from './options.js';
 import { type Draft, type Rejection, isBoundTo, read } from './payload.js';
 import { type BoundTo, type Opened, Provider } from './provider.js';
@@ -35,6 +35,17 @@ export type Verification =
       /** Why the cookie was refused; `null` if there is none. */
       rejected: Rejection | null;
     };
+
+/** What {@link Sessions.handler} takes besides the handler. */
+export interface HandlerOptions {
+  /**
+   * Answers when the session can't be saved: because it is too large for a cookie, or holds what JSON can't. The client keeps the cookie from before, so with
+   * the handler's own `response` the visitor goes on with what that says. What the handler itself throws does not come here.
+   * @default 413 with the two sizes for a `CookieTooLargeError`, as in Rust; other errors are thrown
+   * @example (error, response) => (console.error(error), response)
+   */
+  onUnsaved?: (error: SessionError, response: Response, request: Request) => Response | Promise<Response>;
+}
 
 /**
  * Whether WebCrypto seals a payload of this length cheaper. In workerd it runs on the calling thread, and does from 700 bytes on, also where there is
@@ -85,8 +96,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
     const cookies = header(source, 'cookie');
     const who = this.#who(source, client);
     const now = this.#now();
-    // A site has other cookies too: without ours there is nothing to open.
-    const found = cookies?.includes(this.cookieName) === true ? this.#open(cookies, who, now) : null;
+    const found = cookies === null ? null : this.#open(cookies, who, now);
     return typeof found === 'string' ? this.#session(who, now, null, found, false) : this.#session(who, now, found, null, false);
   }
 
@@ -106,17 +116,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
    * return await sessions.commit(session, Response.redirect(new URL('/', request.url)));
    */
   async commit(session: Session<T>, response: Response): Promise<Response> {
-    const cookie = await this.setCookie(session);
-    const varies = access.read(session);
-    // `Response.error()` has status 0, and can't be copied.
-    if ((cookie === null && !varies) || response.status === 0) return response;
-    const copy = new Response(response.body, response);
-    if (cookie !== null) {
-      copy.headers.append('set-cookie', cookie);
-      copy.headers.set('cache-control', 'no-store');
-    }
-    if (varies) addVary(copy.headers);
-    return copy;
+    return answered(session, response, await this.setCookie(session));
   }
 
   /**
@@ -170,7 +170,8 @@ export class Sessions<T extends object = Record<string, unknown>> {
   }
 
   /**
-   * A fetch handler around one that gets the session too: loads before, commits after. Other arguments (`env`, `ctx`) are passed on.
+   * A fetch handler around one that gets the session too: loads before, commits after. Other arguments (`env`, `ctx`) are passed on. `onUnsaved` answers for a
+   * session that can't be saved.
    *
    * @example
    * export default {
@@ -182,11 +183,23 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   handler<Rest extends unknown[]>(
     handle: (request: Request, session: Session<T>, ...rest: Rest) => Response | Promise<Response>,
+    options?: HandlerOptions,
   ): (request: Request, ...rest: Rest) => Promise<Response> {
     return async (request, ...rest) => {
       const session = this.load(request);
-      return this.commit(session, await handle(request, session, ...rest));
+      const response = await handle(request, session, ...rest);
+      try {
+        return await this.commit(session, response);
+      } catch (error) {
+        return this.unsaved(error, session, response, request, options);
+      }
     };
+  }
+
+  /** The answer of a handler whose session could not be saved. @internal */
+  async unsaved(error: unknown, session: Session<T>, response: Response, request: Request, { onUnsaved = tooLarge }: HandlerOptions = {}): Promise<Response> {
+    if (!(error instanceof SessionError)) throw error;
+    return answered(session, await onUnsaved(error, response, request), null);
   }
 
   /** The first cookie that is good, and bound to nobody else; or why the first one was refused. */
@@ -230,6 +243,25 @@ const NOBODY: BoundTo = { ip: null, userAgent: null };
 
 const isRequest = (source: CookieSource): source is Request =>
   typeof source === 'object' && source !== null && 'url' in source && 'headers' in source;
+
+/** A response with the cookie, if the client needs one, and with what a response that depends on one has to say. */
+function answered<T extends object>(session: Session<T>, response: Response, cookie: string | null): Response {
+  const varies = access.read(session);
+  // `Response.error()` has status 0, and can't be copied.
+  if ((cookie === null && !varies) || response.status === 0) return response;
+  const copy = new Response(response.body, response);
+  if (cookie !== null) {
+    copy.headers.append('set-cookie', cookie);
+    copy.headers.set('cache-control', 'no-store');
+  }
+  if (varies) addVary(copy.headers);
+  return copy;
+}
+
+function tooLarge(error: SessionError): Response {
+  if (!(error instanceof CookieTooLargeError)) throw error;
+  return new Response(error.message, { status: 413, headers: { 'cache-control': 'no-store' } });
+}
 
 function addVary(headers: Headers): void {
   const vary = headers.get('vary');

@@ -1,6 +1,6 @@
 /** The form of a token, as `core/FORMAT.md` specifies it: for what seals and opens outside of the module, with the same bytes. */
 
-const encoder = new TextEncoder();
+import { encoder } from './engine.js';
 
 export const VERSION = 1;
 export const COOKIE_HELD = 0;

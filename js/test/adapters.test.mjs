@@ -102,3 +102,14 @@ test('next: a handler that answers with a plain Response', async () => {
   const response = await handler(new Request('https://a.example/'), 7);
   assert.equal(sessions.load(cookieOf(response.headers.get('set-cookie'))).data.extra, 7);
 });
+
+test('next: a session that cannot be saved', async () => {
+  const grow = (_, session) => {
+    session.data.text = 'x'.repeat(5000);
+    return new Response('made');
+  };
+  const request = new Request('https://a.example/');
+  assert.equal((await withSession(sessions, grow)(request)).status, 413);
+  const made = await withSession(sessions, grow, { onUnsaved: (_, response) => response })(request);
+  assert.deepEqual([await made.text(), made.headers.get('set-cookie')], ['made', null]);
+});

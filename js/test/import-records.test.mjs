@@ -60,6 +60,21 @@ test('a handler deletes it too; that it cannot be deleted is no reason not to an
   }
 });
 
+test('where it expires some seconds later, requests that come without the new cookie are answered as the first', async () => {
+  const value = cases.find(({ id }) => id === 'production_like-alice');
+  const key = `session:${ID}`;
+  const { moving, redis, load } = site([[key, bytes(value.value_hex)]], sealedOf(value));
+  const expiring = [];
+  redis.delete = (name) => expiring.push(name);
+  const first = await load();
+  const late = await load();
+  await moving.setCookies(first);
+  assert.deepEqual(expiring, [key]);
+  for (const session of [late, await load()]) assert.equal(session.subject, 'alice');
+  redis.clear();
+  assert.equal((await load()).subject, null);
+});
+
 test('text will do where nothing was compressed', async () => {
   const plain = cases.find(({ id }) => id === 'plain-300b');
   assert.equal((await site([[`session:${ID}`, plain.value_utf8]]).load()).subject, JSON.parse(plain.session_json).username);

@@ -217,6 +217,20 @@ test('a handler around another', async () => {
   assert.equal(response.headers.getSetCookie().length, 2);
 });
 
+test('a session too large for our cookie: a handler answers, and the old cookie stays', async () => {
+  const { moving: site } = moving();
+  const cookie = `my-app=${await seal({ userId: 'alice', text: 'x'.repeat(4000) })}`;
+  const show = (_, session) => new Response(session.subject);
+  for (const [options, status, body] of [
+    [undefined, 413, /4096/],
+    [{ onUnsaved: (_, response) => response }, 200, /^alice$/],
+  ]) {
+    const response = await site.handler(show, options)(new Request('https://a.example', { headers: { cookie } }));
+    assert.deepEqual([response.status, response.headers.getSetCookie()], [status, []]);
+    assert.match(await response.text(), body);
+  }
+});
+
 test('secrets that the other library would not have taken', () => {
   for (const password of [undefined, '', 'x'.repeat(31), { 1: 'short' }, {}]) assert.throws(() => ironSession({ cookieName: 'a', password }), { code: 'bad-secret' });
   assert.throws(() => ironSession({ cookieName: 'a', password: { 'a*b': password } }), { code: 'bad-config' });

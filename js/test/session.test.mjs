@@ -308,6 +308,49 @@ test('data that JSON or a cookie cannot hold', async () => {
   }
 });
 
+test('a handler answers for a session that cannot be saved', async () => {
+  const { sessions } = withClock();
+  const cookie = await stored(sessions, (session) => (session.data.a = 1));
+  const request = () => new Request('https://a.example/', { headers: { cookie } });
+  const grow = (_, session) => {
+    session.data.text = 'x'.repeat(5000);
+    return new Response('made', { headers: { 'x-made': 'yes' } });
+  };
+  const refused = await sessions.handler(grow)(request());
+  assert.deepEqual([refused.status, refused.headers.get('set-cookie'), refused.headers.get('vary')], [413, null, 'Cookie']);
+  assert.match(await refused.text(), /4096/);
+
+  const told = [];
+  const onUnsaved = (error, response, { url }) => (told.push(error.code, url), response);
+  const made = await sessions.handler(grow, { onUnsaved })(request());
+  assert.deepEqual([made.status, await made.text(), made.headers.get('x-made')], [200, 'made', 'yes']);
+  assert.deepEqual([made.headers.get('set-cookie'), made.headers.get('vary')], [null, 'Cookie']);
+  assert.deepEqual(told, ['cookie-too-large', 'https://a.example/']);
+
+  // What is no matter of size is thrown, and what the handler throws is its own.
+  const list = (_, session) => ((session.data = [1]), new Response());
+  await assert.rejects(sessions.handler(list)(request()), { code: 'not-json' });
+  assert.equal((await sessions.handler(list, { onUnsaved })(request())).status, 200);
+  const own = new api.SessionError('internal', 'of the handler');
+  await assert.rejects(sessions.handler(() => Promise.reject(own), { onUnsaved })(request()), own);
+});
+
+test('any other byte anywhere in a token is refused', async () => {
+  const { sessions } = withClock();
+  for (const a of ['', '1'.repeat(16), '1'.repeat(32)]) {
+    const cookie = await stored(sessions, (session) => (session.data.a = a));
+    for (let at = '__Host-session='.length; at < cookie.length; at++) {
+      for (let code = 0; code < 256; code++) {
+        const changed = cookie.slice(0, at) + String.fromCharCode(code) + cookie.slice(at + 1);
+        // Blanks around a value, quotes and what follows a semicolon are not the token's.
+        if (changed === cookie || (at === cookie.length - 1 && [9, 10, 12, 13, 32].includes(code))) continue;
+        assert.notEqual(sessions.load(changed).rejected, null, `${code} at ${at}`);
+      }
+    }
+    assert.equal(sessions.load(cookie).data.a, a);
+  }
+});
+
 test('payloads of other writers', async () => {
   const { sessions } = withClock();
   const said = { sid: 'oKGio6SlpqeoqaqrrK2urw', rot: 3, iat: START, abs: START + 1e7, ver: 9, sub: 'jörg', epoch: 4, later: [1] };

@@ -16,7 +16,7 @@
  */
 import { type JarOptions, parseSetCookie } from '../cookie-jar.js';
 import type { Session } from '../session.js';
-import type { Client, Sessions } from '../sessions.js';
+import type { Client, HandlerOptions, Sessions } from '../sessions.js';
 
 /** What `cookies()` of `next/headers` gives, and the `cookies` of a `NextRequest`. */
 export interface ReadableCookies {
@@ -44,25 +44,35 @@ export async function commitTo<T extends object>(sessions: Sessions<T>, session:
 
 /**
  * A middleware or route handler that gets the session too. What a middleware that goes on with `NextResponse.next()` writes is seen by the
- * page or route handler of the same request: the cookie goes both to the browser and into the request.
+ * page or route handler of the same request: the cookie goes both to the browser and into the request. `onUnsaved` answers for a session that can't be saved, as in
+ * {@link Sessions.handler}.
  */
 export function withSession<T extends object, R extends Request, Rest extends unknown[]>(
   sessions: Sessions<T>,
   handle: (request: R, session: Session<T>, ...rest: Rest) => Response | Promise<Response>,
+  options?: HandlerOptions,
 ): (request: R, ...rest: Rest) => Promise<Response> {
   return async (request, ...rest) => {
     const session = sessions.load(request);
     const response = await handle(request, session, ...rest);
-    const { cookies } = response as { cookies?: WritableCookies };
-    if (cookies === undefined) return sessions.commit(session, response);
-    const line = await sessions.setCookie(session);
-    if (line === null) return response;
-    const { name, value, options } = parseSetCookie(line);
-    cookies.set(name, value, options);
-    response.headers.set('cache-control', 'no-store');
-    forward(request, response, name, value);
-    return response;
+    try {
+      return await commit(sessions, session, request, response);
+    } catch (error) {
+      return sessions.unsaved(error, session, response, request, options);
+    }
   };
+}
+
+async function commit<T extends object>(sessions: Sessions<T>, session: Session<T>, request: Request, response: Response): Promise<Response> {
+  const { cookies } = response as { cookies?: WritableCookies };
+  if (cookies === undefined) return sessions.commit(session, response);
+  const line = await sessions.setCookie(session);
+  if (line === null) return response;
+  const { name, value, options } = parseSetCookie(line);
+  cookies.set(name, value, options);
+  response.headers.set('cache-control', 'no-store');
+  forward(request, response, name, value);
+  return response;
 }
 
 /** Lets `NextResponse.next` say what the request's headers are to be, with the new cookie in them. */

@@ -11,8 +11,10 @@ export interface OldRecords {
    */
   get(name: string): Promise<Uint8Array | string | null>;
   /**
-   * Deletes it, with the commit that gives the client a cookie of ours: so it is imported once (requests that come together may each get a session). Leave it out while
-   * services in Crystal need the session: a copy of the cookie can then be imported until the end date.
+   * Ends it, with the commit that gives the client a cookie of ours: so it is imported once (requests that come together may each get a session). A page's other
+   * requests may be on their way without the new cookie: deleted at once, the value is not there for them, and they are answered as an anonymous visitor's. So let
+   * it expire some seconds later, `redis.expire(name, 10)`. Leave it out while services in Crystal need the session: a copy of the cookie can then be imported
+   * until the end date.
    */
   delete?(name: string): Promise<unknown>;
 }
@@ -27,7 +29,7 @@ const MAX_LENGTH = 1 << 21;
  * @param options `sessionKey` is its `session_key`, by default `_session`; `sealed` what `encrypt_redis_data` sealed with, if it was on.
  * @throws SecretError ConfigError for what the library would not have taken.
  * @example
- * crystalRecords({ records: { get: (name) => redis.getBuffer(name), delete: (name) => redis.del(name) }, sealed: { secret, kdf: {} } })
+ * crystalRecords({ records: { get: (name) => redis.getBuffer(name), delete: (name) => redis.expire(name, 10) }, sealed: { secret, kdf: {} } })
  */
 export function crystalRecords({ sessionKey = '_session', records, sealed }: { sessionKey?: string; records: OldRecords; sealed?: CrystalOptions }): Source {
   const keys = sealed === undefined ? null : new Keys(sealed);

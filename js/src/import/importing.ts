@@ -1,6 +1,6 @@
 import { ConfigError } from '../errors.js';
 import type { Session } from '../session.js';
-import type { Client, Sessions } from '../sessions.js';
+import type { Client, HandlerOptions, Sessions } from '../sessions.js';
 import { type CookieSource, header } from '../sources.js';
 import type { Refusal, Source } from './source.js';
 
@@ -72,6 +72,7 @@ export interface Importing<T extends object> {
   /** A fetch handler around one that gets the session too, as `sessions.handler`. */
   handler<Rest extends unknown[]>(
     handle: (request: Request, session: Session<T>, ...rest: Rest) => Response | Promise<Response>,
+    options?: HandlerOptions,
   ): (request: Request, ...rest: Rest) => Promise<Response>;
 }
 
@@ -154,10 +155,15 @@ export function importing<T extends object>(sessions: Sessions<T>, options: Impo
     setCookies,
     stale: (session) => stale.get(session) ?? [],
     handler:
-      (handle) =>
+      (handle, options) =>
       async (request, ...rest) => {
         const session = await load(request);
-        return commit(session, await handle(request, session, ...rest));
+        const response = await handle(request, session, ...rest);
+        try {
+          return await commit(session, response);
+        } catch (error) {
+          return sessions.unsaved(error, session, response, request, options);
+        }
       },
   };
 }
