@@ -62,6 +62,18 @@ async fn replace(trio: &mut SentinelTrio, fate: Fate, store: &RedisStore) -> (us
     (old, new)
 }
 
+/// Until both replicas have what was written before: on a busy machine they may be far behind.
+async fn replicated(trio: &SentinelTrio) {
+    let primary = &trio.servers[trio.primary().await];
+    let mut connection = primary.connect().await.expect("the primary is well");
+    until("the replicas have it", async || {
+        let written =
+            redis::pipe().set("probe", 1).cmd("WAIT").arg(2).arg(400).query_async(&mut connection).await;
+        matches!(written, Ok(((), 2)))
+    })
+    .await;
+}
+
 /// The old primary comes back, and learns that it is a replica.
 async fn bring_back(trio: &mut SentinelTrio, fate: Fate, old: usize) {
     match fate {
@@ -92,6 +104,7 @@ async fn fail_over(fate: Fate, promise: Promise, scene: &str) {
     let mut history = run(&sessions, workload, async |now| {
         sleep(Duration::from_millis(500)).await;
         at_risk.start = now();
+        replicated(&trio).await;
         sleep(Duration::from_millis(200)).await;
         since = Instant::now();
         let (old, new) = replace(&mut trio, fate, sessions.store()).await;
@@ -198,6 +211,7 @@ async fn revoke_all_the_while(fate: Fate, replicas: Option<NonZeroU32>, scene: &
     sleep(Duration::from_millis(500)).await;
     // What is acknowledged in the last moments before is at risk too.
     let begun = Instant::now();
+    replicated(&trio).await;
     sleep(Duration::from_millis(200)).await;
     let (old, new) = replace(&mut trio, fate, sessions.store()).await;
     trio.until_all_name(new).await;
