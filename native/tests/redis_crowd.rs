@@ -86,6 +86,33 @@ async fn loads_that_go_together_are_answered_one_by_one() {
     assert!((1..5).contains(&calls(&server, "mget").await));
 }
 
+/// One answer of all of them would keep everyone waiting for the last.
+#[tokio::test]
+async fn large_records_go_by_fewer() {
+    const LARGE: usize = 200_000;
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    for number in 0..CROWD {
+        let Record { version, expires_at, .. } = record(number, 1);
+        let large = Record::new(version, expires_at, vec![number; LARGE]);
+        assert_eq!(store.create(&key(number), &large).await, Ok(true));
+    }
+    let loads = || {
+        join_all((0..CROWD).map(|number| {
+            let (store, key) = (&store, key(number));
+            async move { store.load(&key, Lookup::default()).await }
+        }))
+    };
+    loads().await;
+    let before = calls(&server, "mget").await;
+    for (number, loaded) in (0..CROWD).zip(loads().await) {
+        let found = loaded.expect("a load").expect("a record");
+        assert!(found.record.payload == vec![number; LARGE], "{number}");
+    }
+    let batches = calls(&server, "mget").await - before;
+    assert!(batches >= 10, "{batches} batches of half a megabyte or a little more");
+}
+
 #[tokio::test]
 async fn saves_that_go_together_are_answered_one_by_one() {
     let server = RedisServer::start().await;

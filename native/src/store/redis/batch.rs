@@ -27,6 +27,8 @@ use crate::store::StoreError;
 const FEW: usize = 4;
 /// What a batch may weigh.
 const LIMIT: usize = 128;
+/// So many bytes weigh as much as a question does: who sends half a megabyte holds up the server, and whoever waits for another's answer.
+pub(super) const BYTES: usize = 4096;
 
 /// Gathers questions.
 pub(super) struct Batches<Q, A> {
@@ -47,7 +49,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batches<Q, A> {
     /// `send` asks questions and gives the answers, in the same order; an error is everyone's. Several batches may be under way. `weigh` says how much of
     /// [`LIMIT`] a question takes up.
     pub(super) fn start<Sent>(
-        weigh: fn(&Q) -> usize,
+        weigh: impl Fn(&Q) -> usize + Send + 'static,
         send: impl Fn(Vec<Q>) -> Sent + Send + Sync + 'static,
     ) -> Self
     where
@@ -100,7 +102,7 @@ impl Drop for Asking<'_> {
 
 async fn gather<Q, A, Sent>(
     mut queue: mpsc::UnboundedReceiver<Waiting<Q, A>>,
-    weigh: fn(&Q) -> usize,
+    weigh: impl Fn(&Q) -> usize,
     send: impl Fn(Vec<Q>) -> Sent,
 ) where
     Q: Send + 'static,

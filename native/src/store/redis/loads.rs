@@ -1,13 +1,14 @@
 //! Loads: those of many requests in one command.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use futures_util::future::try_join;
-use redis::Value;
+use redis::{Cmd, Value};
 use session_core::{Key, SubjectTag};
 
 use super::{
-    batch::Batches,
+    batch::{BYTES, Batches},
     connection::Connections,
     error::read,
     keys::{Keys, bucket},
@@ -29,15 +30,20 @@ pub(super) struct Loads {
 struct Reader {
     connections: Arc<Connections>,
     keys: Arc<Keys>,
+    /// How many bytes a record has, on the average of the last batch: none says so before it is read.
+    typical: AtomicUsize,
 }
 
 impl Loads {
     pub(super) fn new(connections: &Arc<Connections>, keys: &Arc<Keys>) -> Self {
-        let reader = Arc::new(Reader { connections: Arc::clone(connections), keys: Arc::clone(keys) });
-        let batches = (!connections.is_cluster()).then(|| {
-            let reader = Arc::clone(&reader);
-            let names = |wanted: &Wanted| 1 + usize::from(wanted.1.is_some());
-            Batches::start(names, move |wanted: Vec<Wanted>| {
+        let (connections, keys) = (Arc::clone(connections), Arc::clone(keys));
+        let reader = Arc::new(Reader { connections, keys, typical: AtomicUsize::new(0) });
+        let batches = (!reader.connections.is_cluster()).then(|| {
+            let (reader, sizes) = (Arc::clone(&reader), Arc::clone(&reader));
+            let weight = move |(_, subject): &Wanted| {
+                1 + usize::from(subject.is_some()) + sizes.typical.load(Ordering::Relaxed) / BYTES
+            };
+            Batches::start(weight, move |wanted: Vec<Wanted>| {
                 let reader = Arc::clone(&reader);
                 async move { reader.many(&wanted).await }
             })
@@ -82,7 +88,8 @@ impl Reader {
     }
 
     async fn many(&self, wanted: &[Wanted]) -> Result<Vec<Found>, StoreError> {
-        let mut command = redis::cmd("MGET");
+        let mut command = Cmd::with_capacity(1 + 2 * wanted.len(), 128 * wanted.len());
+        command.arg("MGET");
         for (key, subject) in wanted {
             command.arg(self.keys.record(key));
             if let Some(subject) = subject {
@@ -91,10 +98,12 @@ impl Reader {
         }
         let mut values = self.connections.query::<Vec<Value>>(0, &command).await?.into_iter();
         let mut next = || values.next().ok_or(StoreError::Malformed);
-        let mut found = Vec::with_capacity(wanted.len());
+        let mut found: Vec<Found> = Vec::with_capacity(wanted.len());
         for (_, subject) in wanted {
             found.push((read(next()?)?, subject.map(|_| next()).transpose()?));
         }
+        let bytes: usize = found.iter().flat_map(|(value, _)| value).map(Vec::len).sum();
+        self.typical.store(bytes / found.len().max(1), Ordering::Relaxed);
         Ok(found)
     }
 

@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use session_core::{Key, Version};
 
 use super::{
-    batch::Batches,
+    batch::{BYTES, Batches},
     connection::Connections,
     keys::{Keys, bucket},
     script::Script,
@@ -49,8 +49,7 @@ impl Saves {
         let writer = Arc::new(Writer { connections, keys, publish, script });
         let batches = (!writer.connections.is_cluster()).then(|| {
             let writer = Arc::clone(&writer);
-            // A batch of large ones would hold up the server, and whoever waits for the answer of another.
-            let weight = |save: &Save| 1 + save.payload.len() / 4096;
+            let weight = |save: &Save| 1 + save.payload.len() / BYTES;
             Batches::start(weight, move |saves: Vec<Save>| {
                 let writer = Arc::clone(&writer);
                 async move { writer.many(0, &saves).await }

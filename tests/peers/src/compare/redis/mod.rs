@@ -1,11 +1,13 @@
 //! Sessions in one Redis, by many tasks at a time: the raw client beside our store, and requests beside other libraries'.
 
 mod requests;
+mod server;
 mod store;
 
 use std::time::Duration;
 
 use requests::{ACTIX, ACTIX_SESSION, AXUM, TOWER};
+use server::Meter;
 use session_faults::servers::RedisServer;
 use session_native::{RedisStore, Sessions, Stored};
 use store::{EVALSHA, GET, STORE};
@@ -27,22 +29,24 @@ pub fn sessions(effort: Effort) -> Section {
     section.note(format!(
         "One `redis-server` of this machine, {TASKS} tasks, one multiplexed connection for each contestant, {SIZE} B of data. Records lie there as they are: nobody encrypts or deflates here. \
          Our saves compare versions and publish a message for caches, in one script; tower-sessions and actix-session SET over what is there. tower-sessions writes MessagePack, actix-session JSON within JSON. \
-         Rates are by the clock on the wall and include the server's work; CPU time is that of the client's process alone. axum on two threads, actix-web on one.",
+         Rates are by the clock on the wall and include the server's work; CPU time of the client is that of its process alone; the server's is the mean of all rounds, by `INFO`. axum on two threads, actix-web on one.",
     ));
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let server = runtime.block_on(RedisServer::start());
     let url = server.url();
     let effort = effort.long();
+    let meter = Meter::new(&url);
 
-    let loads = store::loads(&runtime, &url, effort);
-    table(&mut section, "load", &loads, GET);
+    let loads = store::loads(&runtime, &url, &meter, effort);
+    table(&mut section, "load", &loads, &meter, GET);
     section.goals.push(Goal::new(
         "Redis load: operations/s, to the raw GET",
         rates(&loads, STORE, GET),
         Bound::AtLeast(0.8),
     ));
-    let saves = store::saves(&runtime, &url, effort);
-    table(&mut section, "save", &saves, EVALSHA);
+    let meter = Meter::new(&url);
+    let saves = store::saves(&runtime, &url, &meter, effort);
+    table(&mut section, "save", &saves, &meter, EVALSHA);
     section.goals.push(Goal::new(
         "Redis commit: operations/s, to the raw call of the script",
         rates(&saves, STORE, EVALSHA),
@@ -51,16 +55,17 @@ pub fn sessions(effort: Effort) -> Section {
 
     let mut charts = vec![("load".into(), bars(&loads)), ("save".into(), bars(&saves))];
     for (path, work) in [("/read", "a request that reads"), ("/write", "a request that reads and writes")] {
-        let axum = requests::axum(&runtime, &url, path, effort);
-        table(&mut section, work, &axum, TOWER);
+        let meter = Meter::new(&url);
+        let axum = requests::axum(&runtime, &url, path, &meter, effort);
+        table(&mut section, work, &axum, &meter, TOWER);
         let measured = rates(&axum, AXUM, TOWER);
         section.goals.push(Goal::new(
             format!("Redis, {work}: requests/s, to tower-sessions'"),
             measured,
             Bound::AtLeast(1.5),
         ));
-        let actix = requests::actix(&url, path, effort);
-        table(&mut section, work, &actix, ACTIX_SESSION);
+        let actix = requests::actix(&url, path, &meter, effort);
+        table(&mut section, work, &actix, &meter, ACTIX_SESSION);
         for (samples, ours, theirs) in [(&axum, AXUM, TOWER), (&actix, ACTIX, ACTIX_SESSION)] {
             section.figure(
                 format!("Redis, {TASKS} tasks: {work} ({})", ours.trim_start_matches("session: ")),
@@ -79,19 +84,21 @@ pub fn sessions(effort: Effort) -> Section {
     section
 }
 
-fn table(section: &mut Section, work: &str, samples: &Samples, reference: &str) {
+fn table(section: &mut Section, work: &str, samples: &Samples, meter: &Meter, reference: &str) {
     let mut table = Table::new([
         work,
         "rate",
         "ratio of rates (quartiles)",
         "client's CPU time",
         "ratio of CPU times (quartiles)",
+        "server's CPU time",
     ]);
     for name in samples.names() {
         let rate = format!("{:.0} k/s", per_second(samples, name));
         let cpu = duration(samples.time(Time::Cpu, name).median);
+        let server = duration(meter.time(name));
         table.row(if name == reference {
-            [name.into(), rate, "1".into(), cpu, "1".into()]
+            [name.into(), rate, "1".into(), cpu, "1".into(), server]
         } else {
             [
                 name.into(),
@@ -99,6 +106,7 @@ fn table(section: &mut Section, work: &str, samples: &Samples, reference: &str) 
                 ratio(rates(samples, name, reference)),
                 cpu,
                 ratio(samples.ratio(Time::Cpu, name, reference)),
+                server,
             ]
         });
     }
@@ -128,18 +136,22 @@ fn bars(samples: &Samples) -> Vec<Bar> {
 /// Does the work in each of the tasks.
 fn tasks<'a, F>(
     runtime: &'a Runtime,
+    meter: &Meter,
     name: &str,
     mut task: impl FnMut(usize, usize) -> F + 'a,
 ) -> Contestant<'a>
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let (meter, own) = (meter.clone(), name.to_owned());
     Contestant::of_many(name, TASKS, move |turns| {
-        let running: Vec<_> = (0..TASKS).map(|number| runtime.spawn(task(number, turns))).collect();
-        runtime.block_on(async {
-            for task in running {
-                task.await.expect("a task");
-            }
+        meter.measure(&own, turns * TASKS, || {
+            let running: Vec<_> = (0..TASKS).map(|number| runtime.spawn(task(number, turns))).collect();
+            runtime.block_on(async {
+                for task in running {
+                    task.await.expect("a task");
+                }
+            });
         });
     })
 }

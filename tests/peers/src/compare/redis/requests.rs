@@ -17,7 +17,7 @@ use tower_sessions_redis_store::{
     fred::{clients::Pool, interfaces::ClientLike as _, types::config::Config},
 };
 
-use super::{InRedis, SIZE, TASKS, connect, tasks};
+use super::{InRedis, Meter, SIZE, TASKS, connect, tasks};
 use crate::{
     compare::{LIFE, NAME, actix as on_actix, axum as on_axum, config},
     data::Data,
@@ -29,7 +29,7 @@ pub const TOWER: &str = "tower-sessions-redis-store: axum";
 pub const ACTIX: &str = "session: actix-web";
 pub const ACTIX_SESSION: &str = "actix-session, redis: actix-web";
 
-pub fn axum(runtime: &Runtime, url: &str, path: &'static str, effort: Effort) -> Samples {
+pub fn axum(runtime: &Runtime, url: &str, path: &'static str, meter: &Meter, effort: Effort) -> Samples {
     let apps = runtime.block_on(async {
         let sessions = InRedis::new(config(), connect(url).await).expect("a configuration");
         [(TOWER, tower(url).await), (AXUM, on_axum::session(SessionLayer::new(sessions), SIZE))]
@@ -42,7 +42,7 @@ pub fn axum(runtime: &Runtime, url: &str, path: &'static str, effort: Effort) ->
             }
             cookies
         });
-        tasks(runtime, name, move |number, turns| {
+        tasks(runtime, meter, name, move |number, turns| {
             let (mut app, cookie) = (app.clone(), cookies[number].clone());
             async move {
                 for _ in 0..turns {
@@ -80,7 +80,7 @@ async fn tower(url: &str) -> Router {
         .layer(layer)
 }
 
-pub fn actix(url: &str, path: &'static str, effort: Effort) -> Samples {
+pub fn actix(url: &str, path: &'static str, meter: &Meter, effort: Effort) -> Samples {
     let system = System::new();
     let [ours, theirs] = {
         let store = system.block_on(connect(url));
@@ -92,7 +92,7 @@ pub fn actix(url: &str, path: &'static str, effort: Effort) -> Samples {
         let theirs = App::new().configure(on_actix::theirs(SIZE)).wrap(on_actix::actix_session(store));
         let ours = Rc::new(system.block_on(actix_web::test::init_service(ours)));
         let theirs = Rc::new(system.block_on(actix_web::test::init_service(theirs)));
-        [local(&system, ACTIX, ours, path), local(&system, ACTIX_SESSION, theirs, path)]
+        [local(&system, meter, ACTIX, ours, path), local(&system, meter, ACTIX_SESSION, theirs, path)]
     };
     compare(effort, vec![theirs, ours])
 }
@@ -100,6 +100,7 @@ pub fn actix(url: &str, path: &'static str, effort: Effort) -> Samples {
 /// Requests of as many tasks on the thread of the system.
 fn local<'a, B: MessageBody + 'static>(
     system: &'a SystemRunner,
+    meter: &Meter,
     name: &str,
     app: Rc<impl on_actix::Application<B> + 'static>,
     path: &'static str,
@@ -111,22 +112,26 @@ fn local<'a, B: MessageBody + 'static>(
         }
         cookies
     });
-    Contestant::of_many(name, TASKS, move |turns| {
-        system.block_on(async {
-            let running: Vec<_> = cookies
-                .iter()
-                .map(|cookie| {
-                    let (app, cookie) = (Rc::clone(&app), cookie.clone());
-                    actix_web::rt::spawn(async move {
-                        for _ in 0..turns {
-                            on_actix::send(&*app, path, Some(&cookie)).await;
-                        }
-                    })
+    let (meter, own) = (meter.clone(), name.to_owned());
+    let requests = move |turns: usize| {
+        let running: Vec<_> = cookies
+            .iter()
+            .map(|cookie| {
+                let (app, cookie) = (Rc::clone(&app), cookie.clone());
+                actix_web::rt::spawn(async move {
+                    for _ in 0..turns {
+                        on_actix::send(&*app, path, Some(&cookie)).await;
+                    }
                 })
-                .collect();
+            })
+            .collect();
+        async {
             for task in running {
                 task.await.expect("a task");
             }
-        });
+        }
+    };
+    Contestant::of_many(name, TASKS, move |turns| {
+        meter.measure(&own, turns * TASKS, || system.block_on(async { requests(turns).await }));
     })
 }

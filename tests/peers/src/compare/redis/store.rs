@@ -9,7 +9,7 @@ use session_native::{
 };
 use tokio::runtime::Runtime;
 
-use super::{InRedis, PATIENCE, SIZE, TASKS, connect, tasks};
+use super::{InRedis, Meter, PATIENCE, SIZE, TASKS, connect, tasks};
 use crate::{
     compare::{LIFE, config},
     data::Data,
@@ -21,7 +21,7 @@ pub const EVALSHA: &str = "raw client: EVALSHA of our script";
 pub const STORE: &str = "session: RedisStore";
 const WHOLE: &str = "session: Sessions";
 
-pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
+pub fn loads(runtime: &Runtime, url: &str, meter: &Meter, effort: Effort) -> Samples {
     let (connection, store, sessions, cookies) = runtime.block_on(async {
         let store = connect(url).await;
         for number in 0..TASKS {
@@ -31,7 +31,7 @@ pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
         let cookies = new_cookies(&sessions).await;
         (raw(url).await, store, sessions, cookies)
     });
-    let get = tasks(runtime, GET, move |number, turns| {
+    let get = tasks(runtime, meter, GET, move |number, turns| {
         let (mut connection, name) = (connection.clone(), name(&key(number)));
         async move {
             for _ in 0..turns {
@@ -41,7 +41,7 @@ pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
             }
         }
     });
-    let load = tasks(runtime, STORE, move |number, turns| {
+    let load = tasks(runtime, meter, STORE, move |number, turns| {
         let (store, key) = (store.clone(), key(number));
         async move {
             for _ in 0..turns {
@@ -49,7 +49,7 @@ pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
             }
         }
     });
-    let whole = tasks(runtime, WHOLE, move |number, turns| {
+    let whole = tasks(runtime, meter, WHOLE, move |number, turns| {
         let (sessions, cookie) = (sessions.clone(), Arc::clone(&cookies[number]));
         async move {
             for _ in 0..turns {
@@ -61,7 +61,7 @@ pub fn loads(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
     compare(effort, vec![get, load, whole])
 }
 
-pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
+pub fn saves(runtime: &Runtime, url: &str, meter: &Meter, effort: Effort) -> Samples {
     let (connection, store, sessions, cookies) = runtime.block_on(async {
         let store = connect(url).await;
         let sessions = InRedis::new(config(), store.clone()).expect("a configuration");
@@ -70,7 +70,7 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
     });
     let script =
         Arc::new(redis::Script::new(include_str!("../../../../../native/src/store/redis/scripts/save.lua")));
-    let raw = tasks(runtime, EVALSHA, move |number, turns| {
+    let raw = tasks(runtime, meter, EVALSHA, move |number, turns| {
         let (mut connection, script) = (connection.clone(), Arc::clone(&script));
         let key = key(1000 + number);
         async move {
@@ -103,7 +103,7 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
         }
     });
     let mut records = 2000;
-    let save = tasks(runtime, STORE, move |_, turns| {
+    let save = tasks(runtime, meter, STORE, move |_, turns| {
         // A new record each time: one that was deleted may not come back.
         records += 1;
         let (store, key) = (store.clone(), key(records));
@@ -118,7 +118,7 @@ pub fn saves(runtime: &Runtime, url: &str, effort: Effort) -> Samples {
             }
         }
     });
-    let commit = tasks(runtime, WHOLE, move |number, turns| {
+    let commit = tasks(runtime, meter, WHOLE, move |number, turns| {
         let (sessions, cookie) = (sessions.clone(), Arc::clone(&cookies[number]));
         async move {
             let mut session = sessions.load(&*cookie, &Client::default()).await.expect("a load");
