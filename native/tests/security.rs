@@ -173,6 +173,19 @@ async fn a_token_that_is_ahead_of_its_record_is_refused() {
     }
 }
 
+/// Row 12: although nothing was written, no token is renewed of a subject that was revoked since.
+#[tokio::test]
+async fn no_token_is_renewed_of_a_revoked_subject() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    world.advance(1800);
+    let mut late = world.load(&cookie).await.unwrap();
+    assert!(late.token_due(&config().expiry), "it would be renewed");
+    world.sessions.revoke_subject("ada").await.unwrap();
+    assert_eq!(world.commit(&mut late).await.unwrap(), None);
+    assert_eq!(late.rejection(), Some(Rejection::Revoked));
+}
+
 /// Row 42, the limit of it: without a store there is no floor. An old cookie of the same rotation is good until it expires, or until the session
 /// is rotated or ended.
 #[tokio::test]
