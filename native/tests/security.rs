@@ -11,7 +11,10 @@ use std::{
     time::Instant,
 };
 
-use session_native::{Client, Config, CookieHeld, Key, Rejection, Secret, Sessions, State};
+use session_native::{
+    Client, Config, CookieHeld, Key, Rejection, Secret, Sessions, State, Store as _,
+    store::{Freshness, Lookup},
+};
 use support::{Data, World, config, cookie_of};
 use tracing::{
     Dispatch, Metadata, Subscriber,
@@ -148,6 +151,39 @@ async fn an_old_cookie_brings_no_old_data_back() {
     world.commit(&mut replayed).await.unwrap();
     let data = world.data(&first).await;
     assert_eq!((data.visits, data.fields.a), (7, 1));
+}
+
+/// Who writes the store can put an older record back. A token of after it is refused then, and the store asked once again at most: a cache may be behind.
+#[tokio::test]
+async fn a_token_that_is_ahead_of_its_record_is_refused() {
+    let world = World::new();
+    let old = world.sign_in("ada").await;
+    let mut session = world.load(&old).await.unwrap();
+    let key = session.key().unwrap();
+    let before = world.memory.load(&key, Lookup::default()).await.unwrap().unwrap().record;
+    session.regenerate();
+    let new = world.commit(&mut session).await.unwrap().unwrap();
+    world.memory.delete(&key).await.unwrap();
+    assert_eq!(world.memory.create(&key, &before).await, Ok(true));
+    for freshness in [Freshness::Cached, Freshness::Linearizable] {
+        let calls = world.stage.calls();
+        let loaded = world.sessions.load_with([new.as_bytes()], &Client::default(), freshness).await.unwrap();
+        assert_eq!(loaded.rejection(), Some(Rejection::Revoked));
+        assert!(world.stage.calls() <= calls + 2);
+    }
+}
+
+/// Row 12: although nothing was written, no token is renewed of a subject that was revoked since.
+#[tokio::test]
+async fn no_token_is_renewed_of_a_revoked_subject() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    world.advance(1800);
+    let mut late = world.load(&cookie).await.unwrap();
+    assert!(late.token_due(&config().expiry), "it would be renewed");
+    world.sessions.revoke_subject("ada").await.unwrap();
+    assert_eq!(world.commit(&mut late).await.unwrap(), None);
+    assert_eq!(late.rejection(), Some(Rejection::Revoked));
 }
 
 /// Row 42, the limit of it: without a store there is no floor. An old cookie of the same rotation is good until it expires, or until the session

@@ -147,7 +147,7 @@ pub(crate) mod tests {
     fn any_other_character_is_refused() {
         let codec = codec();
         let token = seal(&codec, b"{}");
-        for position in 0..token.len() {
+        for position in (0..token.len()).step_by(if cfg!(miri) { 31 } else { 1 }) {
             for other in ["A", "_", "=", "+", " ", "\0", "\u{7f}"] {
                 if token[position..].starts_with(other) {
                     continue;

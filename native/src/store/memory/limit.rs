@@ -45,7 +45,7 @@ mod tests {
     use super::*;
     use crate::{
         Store as _, Version,
-        store::{Lookup, MemoryStore, Record},
+        store::{Lookup, MemoryStore, Record, Saved},
     };
 
     fn record(expires_in: u64) -> Record {
@@ -61,6 +61,26 @@ mod tests {
             assert_eq!(store.create(key, &record(expires_in)).await, Ok(true));
         }
         // The newest stays, although it expires first.
+        for (key, stays) in keys.iter().zip([true, false, true]) {
+            let found = store.load(key, Lookup::default()).await.expect("a load");
+            assert_eq!(found.is_some(), stays);
+        }
+    }
+
+    /// Sessions begin without a subject and get one when somebody signs in: by a save.
+    #[tokio::test]
+    async fn a_session_that_becomes_a_subjects_counts() {
+        let store = MemoryStore::builder().sessions_per_subject(2).build();
+        let keys = [1, 2, 3].map(|byte| Key::from_bytes([byte; 16]));
+        for (key, expires_in) in keys.iter().zip([20, 10, 5]) {
+            let subject = (*key != keys[2]).then(|| SubjectTag::new("ada"));
+            assert_eq!(store.create(key, &record(expires_in).of_subject(subject)).await, Ok(true));
+        }
+        let signed_in = Record { version: Version { counter: 1, nonce: 1 }, ..record(5) };
+        let stale = store.save(&keys[2], &signed_in, Version { counter: 7, nonce: 7 }).await;
+        assert!(matches!(stale, Ok(Saved::Conflict(_))));
+        assert_eq!(store.stats().sessions, 3, "who didn't sign in ends nobody's session");
+        assert_eq!(store.save(&keys[2], &signed_in, Version::default()).await, Ok(Saved::Stored));
         for (key, stays) in keys.iter().zip([true, false, true]) {
             let found = store.load(key, Lookup::default()).await.expect("a load");
             assert_eq!(found.is_some(), stays);
