@@ -156,13 +156,18 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
         }
     }
 
-    /// Asks the store, on behalf of others too if they want the same from the cache.
+    /// Looks again, by the exact time, and asks the store, on behalf of others too if they want the same from the cache.
     async fn ask(
         &self,
         key: &Key,
         lookup: Lookup,
         at_most: Option<u64>,
     ) -> Result<Option<Found>, StoreError> {
+        if let Some(at_most) = at_most
+            && let found @ Some(_) = self.table.get(key, lookup.subject.as_ref(), at_most)
+        {
+            return Ok(found);
+        }
         let id = EntryId::record(key);
         let counters = &self.table.counters;
         let record = match at_most {
@@ -289,9 +294,9 @@ impl<S: Store, F: Feed> Store for CachedStore<S, F> {
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
         let at_most = self.at_most(&lookup);
         if let Some(at_most) = at_most
-            && let found @ Some(_) = self.table.get(key, lookup.subject.as_ref(), at_most)
+            && let Some(found) = self.table.get_quickly(key, lookup.subject.as_ref(), at_most)
         {
-            return Ok(found);
+            return Ok(Some(found));
         }
         // Boxed: a hit needn't carry the future of a miss around.
         Box::pin(self.ask(key, lookup, at_most)).await

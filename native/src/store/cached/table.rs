@@ -111,26 +111,25 @@ impl Table {
         }
     }
 
-    /// The record and the epoch, if both may be served.
+    /// The record and the epoch, if it is plain that both may be served.
     ///
     /// Mostly the coarse time is enough: what may be served half of `at_most` later than it says, may be served now. When it isn't (close to
-    /// the end of the lease, or of the entry's own time), the exact one is read.
+    /// the end of the lease, or of the entry's own time), [`Table::get`] reads the exact one.
     #[inline(always)]
-    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
+    pub(super) fn get_quickly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
         let allowance = at_most / 2;
-        if allowance >= MOST_LAG {
-            let latest = self.time.coarse().saturating_add(allowance);
-            let found = self.get_at(latest, key, subject, at_most);
-            if found.is_some() {
-                self.counters.hits.add();
-                return found;
-            }
+        if allowance < MOST_LAG {
+            return None;
         }
-        self.get_exactly(key, subject, at_most)
+        let latest = self.time.coarse().saturating_add(allowance);
+        let found = self.get_at(latest, key, subject, at_most)?;
+        self.counters.hits.add();
+        Some(found)
     }
 
+    /// The record and the epoch, if both may be served.
     #[cold]
-    fn get_exactly(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
+    pub(super) fn get(&self, key: &Key, subject: Option<&SubjectTag>, at_most: u64) -> Option<Found> {
         let found = self.get_at(self.time.exact(), key, subject, at_most)?;
         self.counters.hits.add();
         Some(found)
