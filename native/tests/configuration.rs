@@ -6,11 +6,10 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use session_native::{
-    Client, Config, CoreError, Error, Key, ManualClock, MemoryStore, SessionData, Sessions, State, Store,
-    StoreError, Version,
-    store::{Found, Lookup, Record, Saved},
+    Client, Config, CoreError, Error, ManualClock, MemoryStore, SessionData, Sessions, State, Store as _,
+    store::Lookup,
 };
-use support::{config, cookie_of};
+use support::{config, cookie_of, store::Outside};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,28 +26,6 @@ async fn saved(config: Config, store: &Outside, text: &str) -> (String, Vec<u8>)
     let cookie = cookie_of(&sessions.commit(&mut session).await.unwrap().unwrap());
     let found = store.load(&session.key().unwrap(), Lookup::default()).await.unwrap().unwrap();
     (cookie, found.record.payload.to_vec())
-}
-
-/// A store outside of this process: what stays in it is neither sealed nor compressed, which would only cost time.
-#[derive(Clone, Default)]
-struct Outside(MemoryStore);
-
-impl Store for Outside {
-    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
-        self.0.create(key, record).await
-    }
-
-    async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        self.0.load(key, lookup).await
-    }
-
-    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        self.0.save(key, record, expected).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        self.0.delete(key).await
-    }
 }
 
 fn shows(bytes: &[u8], text: &str) -> bool {

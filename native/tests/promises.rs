@@ -16,11 +16,12 @@ use session_core::{Kind, RandomError, TokenCodec};
 use session_native::{
     Client, ClientBinding, Clock as _, Config, CoreError, Error, EventKind, Key, KeyRing, OsRandom,
     Query as _, Random, Rejection, Secret, Session, SessionData, Sessions, State, Store as _, StoreError,
-    SubjectTag, Version,
-    store::{Lookup, Record, Saved},
+    SubjectTag,
+    store::{Lookup, Saved},
 };
 use support::{
     Data, World, config, cookie_of,
+    store::Outside,
     store::{Fault, Op},
 };
 
@@ -429,31 +430,6 @@ async fn a_cookie_that_shadows_the_session_does_not_hide_it() {
     // A cookie of another name is another cookie.
     let renamed = cookie.replacen("session=", "Session=", 1);
     assert_eq!(world.load(&renamed).await.unwrap().rejection(), None);
-}
-
-/// The memory store as one outside this process: its records are sealed.
-struct Outside(session_native::MemoryStore);
-
-impl session_native::Store for Outside {
-    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
-        self.0.create(key, record).await
-    }
-
-    async fn load(
-        &self,
-        key: &Key,
-        lookup: Lookup,
-    ) -> Result<Option<session_native::store::Found>, StoreError> {
-        self.0.load(key, lookup).await
-    }
-
-    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        self.0.save(key, record, expected).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        self.0.delete(key).await
-    }
 }
 
 // Row 35.

@@ -4,16 +4,16 @@ use core::time::Duration;
 
 use http::Method;
 use session_native::{
-    Clock as _, CookieOptions, CoreError, Error, Key, ManualClock, MemoryStore, OsRandom, Rejection,
-    SameSite, Sessions, Store, StoreError, Timestamp, Unreadable, Version,
+    Clock as _, CookieOptions, CoreError, Error, ManualClock, MemoryStore, OsRandom, Rejection, SameSite,
+    Sessions, Store as _, Timestamp, Unreadable,
     dbsc::{DeviceBound, SetupError},
-    store::{Found, Lookup, Record, Saved},
+    store::{Lookup, Saved},
 };
 
 use crate::{
     browser::Browser,
     site::{LIFE, World},
-    support::{Data, config},
+    support::{Data, config, store::Outside},
 };
 
 const BOUND: &str = "session-device";
@@ -87,32 +87,10 @@ async fn what_is_not_of_the_protocol_is_told_nothing() {
     assert_eq!(world.stage.calls(), 0, "the bindings were not asked");
 }
 
-/// A store away from this process, as far as anyone can tell.
-#[derive(Clone)]
-struct Away(MemoryStore);
-
-impl Store for Away {
-    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
-        self.0.create(key, record).await
-    }
-
-    async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        self.0.load(key, lookup).await
-    }
-
-    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        self.0.save(key, record, expected).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        self.0.delete(key).await
-    }
-}
-
 #[tokio::test]
 async fn bindings_away_from_the_process_are_sealed_and_can_not_be_moved() {
     let mut world = World::new();
-    let away = Away(MemoryStore::builder().clock(world.clock.clone()).build());
+    let away = Outside(MemoryStore::builder().clock(world.clock.clone()).build());
     let memory = MemoryStore::builder().clock(world.clock.clone()).build();
     let sessions = Sessions::<Data, _>::new(config(), memory).unwrap().clock(world.clock.clone());
     world.sessions = sessions.device_bound(DeviceBound::at("/device", away.clone()).life(LIFE)).unwrap();

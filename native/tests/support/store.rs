@@ -1,4 +1,4 @@
-//! A store that can be watched, stopped before and after every operation, and made to fail.
+//! A store that can be watched, stopped before and after every operation, and made to fail; and one that is taken for one outside of the process.
 
 use core::{
     future::poll_fn,
@@ -206,5 +206,27 @@ impl Query for StagedStore {
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.stage.perform(Op::Other, self.store.clear()).await
+    }
+}
+
+/// The memory store as one outside of this process: what stays in it is neither sealed nor compressed, which would only cost time.
+#[derive(Clone, Default)]
+pub(crate) struct Outside(pub(crate) MemoryStore);
+
+impl Store for Outside {
+    async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
+        self.0.create(key, record).await
+    }
+
+    async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
+        self.0.load(key, lookup).await
+    }
+
+    async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
+        self.0.save(key, record, expected).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
+        self.0.delete(key).await
     }
 }

@@ -205,16 +205,15 @@ impl Connections {
 
     /// Runs a script that does the same for several keys, and answers to each: what is wrong with one is no matter of the others. Without a
     /// cluster the keys may be of any buckets.
-    pub(super) async fn eval_each<K: AsRef<str> + Sync>(
+    pub(super) async fn eval_each(
         &self,
         bucket: u8,
         script: &Script,
-        keys: &[K],
+        keys: &[&str],
         arguments: impl Fn(&mut Cmd) + Sync + Send,
     ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
-        let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-        let known = script.by_hash(&keys, &arguments);
-        let text = || script.by_text(&keys, &arguments);
+        let known = script.by_hash(keys, &arguments);
+        let text = || script.by_text(keys, &arguments);
         let work = async |connection: Connection| match self
             .patiently(|| call(connection.clone(), &known, &text))
             .await?
