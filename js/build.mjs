@@ -30,8 +30,11 @@ const flags = [
 ];
 // The messages of panics would be a tenth of the module, and nobody could read them: a panic is a trap. That takes a standard library built
 // for it (the component rust-src), which cargo does on the stable compiler only when it is told that we know.
+// AES' S-box is called from four places of a round, with its state in memory; inlined, which is beyond the compiler's ordinary threshold, it works on
+// local variables: an eighth less of opening, for 1 KB (gzip).
+const inlining = 'profile.wasm.package.session-wasm-tokens.rustflags=["-Cllvm-args=-inline-threshold=400"]';
 const unstable = { RUSTC_BOOTSTRAP: '1', CARGO_ENCODED_RUSTFLAGS: flags.join('\x1f') };
-run('cargo', ['build', '--quiet', '--locked', '-Zbuild-std=core,alloc', '--package', 'session-wasm', '--target', 'wasm32-unknown-unknown', '--profile', 'wasm', '--features', 'module'], {
+run('cargo', ['build', '--quiet', '--locked', '-Zbuild-std=core,alloc', '-Zprofile-rustflags', '--config', inlining, '--package', 'session-wasm', '--target', 'wasm32-unknown-unknown', '--profile', 'wasm', '--features', 'module'], {
   env: { ...process.env, ...unstable },
 });
 rmSync(generated, { recursive: true, force: true });

@@ -88,7 +88,8 @@ function start(): Exports {
   }
   try {
     module ??= source();
-    const fresh = new WebAssembly.Instance(module).exports as unknown as Exports;
+    // A copy: engines keep the module's own object as a hash table, and look everything up.
+    const fresh = { ...new WebAssembly.Instance(module).exports } as unknown as Exports;
     refresh(fresh.memory);
     exports = fresh;
     return fresh;
