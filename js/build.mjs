@@ -44,7 +44,7 @@ run(bin('wasm-opt'), [
   ...['-O3', '--strip-debug', '--strip-producers', '--strip-target-features', '--converge'],
   // Functions are compiled when they are first called, and large ones take more than their share: `open` with all that it may need inside would
   // be half of a cold start.
-  ...['--one-caller-inline-max-function-size', '100'],
+  ...['--one-caller-inline-max-function-size', '250'],
   ...features.flatMap((feature) => ['bulk-memory', 'mutable-globals', 'sign-ext'].includes(feature) ? [`--enable-${feature}`] : []),
   ...['--enable-simd', '--enable-nontrapping-float-to-int', '--enable-bulk-memory-opt', '--enable-multivalue'],
   ...[join(generated, 'session_wasm_bg.wasm'), '-o', join(generated, 'session.wasm')],

@@ -97,3 +97,20 @@ impl Random for Given<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call without them, or with fewer, must not seal by an initialisation vector of zeros.
+    #[test]
+    fn random_bytes_are_all_there_or_none() {
+        let mut iv = [0; 16];
+        for given in [0, 15, 17] {
+            assert_eq!(Given(&[7; 17][..given]).fill(&mut iv), Err(RandomError));
+            assert_eq!(iv, [0; 16], "{given} bytes");
+        }
+        assert_eq!(Given(&[7; 16]).fill(&mut iv), Ok(()));
+        assert_eq!(iv, [7; 16]);
+    }
+}
