@@ -4,12 +4,10 @@
  * Fields of a call are written into one buffer of its memory, and answers read from another: `wasm/src/lib.rs` is the other side. No
  * call allocates a JavaScript object on the way, and the module keeps nothing of a session.
  */
-import * as glue from './wasm/imports.js';
-import { WasmUnavailableError, toError } from './errors.js';
+import { CryptoUnavailableError, WasmUnavailableError, toError } from './errors.js';
 
 interface Exports {
   memory: WebAssembly.Memory;
-  __wbindgen_start(): void;
   input(length: number): number;
   output(): number;
   output_length(): number;
@@ -56,6 +54,15 @@ export function textOf(bytes: Uint8Array): string | null {
   }
 }
 
+/** From the runtime's random source. @internal */
+export function fillRandom(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  try {
+    return crypto.getRandomValues(bytes);
+  } catch (cause) {
+    throw new CryptoUnavailableError("this runtime's random source failed: no session can be made or saved", { cause });
+  }
+}
+
 /** Says where the module comes from: each entry of the package has its own way. It is compiled when it is first needed. @internal */
 export function provide(load: () => WebAssembly.Module): void {
   source ??= load;
@@ -81,10 +88,8 @@ function start(): Exports {
   }
   try {
     module ??= source();
-    const instance = new WebAssembly.Instance(module, { './session_wasm_bg.js': glue as unknown as WebAssembly.ModuleImports });
-    const fresh = instance.exports as unknown as Exports;
-    glue.__wbg_set_wasm(fresh);
-    fresh.__wbindgen_start();
+    // A copy: engines keep the module's own object as a hash table, and look everything up.
+    const fresh = { ...new WebAssembly.Instance(module).exports } as unknown as Exports;
     refresh(fresh.memory);
     exports = fresh;
     return fresh;
@@ -122,6 +127,13 @@ export function number(value: number | undefined): void {
   view.setUint32(cursor, 8, true);
   view.setFloat64(cursor + 4, value, true);
   cursor += 12;
+}
+
+/** A field of so many random bytes. @internal */
+export function random(length: number): void {
+  view.setUint32(cursor, length, true);
+  fillRandom(memory.subarray(cursor + 4, cursor + 4 + length));
+  cursor += 4 + length;
 }
 
 /** A field of one byte. @internal */

@@ -7,7 +7,7 @@
  */
 import { textOf } from './engine.js';
 import type { Opened } from './provider.js';
-import { BLOCK, COOKIE_HELD, DOMAIN, EXPIRES_AT, HEADER, IV, KEY_ID, TAG, VERSION, macContext, secretBytes, writeHeader } from './token.js';
+import { BLOCK, COOKIE_HELD, DOMAIN, EXPIRES_AT, HEADER, IV, IV_LENGTH, KEY_ID, TAG, VERSION, macContext, secretBytes, writeHeader } from './token.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -163,5 +163,3 @@ export class NativeKey {
     return cookies.slice(at + this.#name.length, end === -1 ? undefined : end);
   }
 }
-
-const IV_LENGTH = HEADER - IV;

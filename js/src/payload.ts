@@ -1,5 +1,5 @@
 /** What a session's token says, in the words of `core/FORMAT.md`, and the rules by which a save changes it: those of `core/src/lifecycle.rs`. */
-import { CryptoUnavailableError } from './errors.js';
+import { fillRandom } from './engine.js';
 import type { BoundTo, Opened, Provider } from './provider.js';
 
 /** Why a request's cookie was refused. For the server's own decisions: a client must not see it. The same codes as in Rust. */
@@ -140,13 +140,7 @@ export function draft(
 
 /** 128 random bits, as 22 characters of base64url. */
 function newId(): string {
-  let bytes;
-  try {
-    bytes = crypto.getRandomValues(new Uint8Array(16));
-  } catch (cause) {
-    throw new CryptoUnavailableError("this runtime's random source failed: no session can begin", { cause });
-  }
-  return base64url(bytes);
+  return base64url(fillRandom(new Uint8Array(16)));
 }
 
 /** base64url without padding. By the engine itself where it can: that of a large session is most of what sealing costs besides encryption. @internal */

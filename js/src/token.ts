@@ -10,6 +10,7 @@ export const EXPIRES_AT = 6;
 export const IV = 14;
 /** Where the ciphertext begins. */
 export const HEADER = 30;
+export const IV_LENGTH = HEADER - IV;
 export const TAG = 32;
 export const BLOCK = 16;
 

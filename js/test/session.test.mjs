@@ -462,6 +462,27 @@ test('a random source that fails: nothing is sealed, and the error says so', asy
   assert.equal(sessions.load(cookie).data.a, 1, 'opening needs none');
 });
 
+test('each token has an initialisation vector of its own, of the runtime\'s random source', async (t) => {
+  const { sessions } = withClock();
+  const given = [];
+  const { getRandomValues } = crypto;
+  t.mock.method(crypto, 'getRandomValues', (bytes) => {
+    getRandomValues.call(crypto, bytes);
+    given.push(Buffer.from(bytes).toString('hex'));
+    return bytes;
+  });
+  const cookie = await stored(sessions, (session) => (session.data.visits = 1));
+  const ivs = new Set();
+  for (let visits = 0; visits < 50; visits++) {
+    const session = sessions.load(cookie);
+    session.data.visits = visits;
+    const token = Buffer.from(cookieOf(await sessions.setCookie(session) ?? cookie).split('=')[1], 'base64url');
+    assert.ok(given.includes(token.subarray(14, 30).toString('hex')), 'by the module, which is what seals so little');
+    ivs.add(token.subarray(14, 30).toString('hex'));
+  }
+  assert.equal(ivs.size, 50);
+});
+
 test('a runtime that derives too little names the way out', async (t) => {
   // What Cloudflare's network does. workerd by itself has no limit: there is nothing that could be run here.
   t.mock.method(crypto.subtle, 'deriveBits', async ({ iterations }) => {

@@ -129,13 +129,14 @@ pub fn open(provider: usize, references: bool, skip: usize, now: f64) -> i32 {
     })
 }
 
-/// Seals a payload. Field: payload. Output: the `Set-Cookie` line.
+/// Seals a payload. Fields: 16 random bytes, payload. Output: the `Set-Cookie` line.
 #[wasm_bindgen]
 #[must_use]
 pub fn seal(provider: usize, expires_at: f64, now: f64) -> i32 {
     call(|state| {
-        let line =
-            state.provider(provider)?.seal(state.input.field(), timestamp(expires_at), timestamp(now))?;
+        let mut fields = state.input.fields();
+        let (random, payload) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let line = state.provider(provider)?.seal(payload, random, timestamp(expires_at), timestamp(now))?;
         state.output.extend_from_slice(line.as_bytes());
         Ok(())
     })

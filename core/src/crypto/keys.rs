@@ -169,6 +169,7 @@ impl Keys {
     /// CBC encryption and SHA-256 are chains, each step of which waits for the one before. Given both at once, in short strides, a
     /// processor fills the waits of one with steps of the other, which takes two thirds of the time of one after the other. The hash
     /// is a stride behind, so that it never waits for what was just written, and gets whole blocks of its own, which it reads where they are.
+    #[inline]
     pub(crate) fn encrypt_and_tag(
         &self,
         mac: &MacContext,
@@ -201,6 +202,7 @@ impl Keys {
     }
 
     /// Decrypts what stands in `message` behind `header` bytes in place, and cuts off its padding. Only for what passed [`MacContext::verify`].
+    #[inline]
     pub(crate) fn decrypt(&self, iv: &[u8; BLOCK_LEN], message: &mut Vec<u8>, header: usize) -> Option<()> {
         let end = message.len();
         message.resize(header + (end - header).next_multiple_of(BATCH_LEN), 0);
@@ -247,6 +249,7 @@ pub(crate) struct MacContext {
 
 impl MacContext {
     /// Compares in constant time.
+    #[inline]
     pub(crate) fn verify(&self, message: &[u8], tag: &[u8; TAG_LEN]) -> bool {
         let mut mac = self.hmac.clone();
         mac.update(message);

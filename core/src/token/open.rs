@@ -68,6 +68,7 @@ impl TokenCodec {
     ///
     /// # Errors
     /// A [`Rejection`]; a client must not be able to tell them apart.
+    #[inline] // Down to the ciphers: compiled as the caller wants it, for speed or for size.
     pub fn open(&self, token: &[u8], now: Timestamp) -> Result<Opened, Rejection> {
         if token.len() > MAX_TOKEN_LEN {
             return Err(Rejection::Malformed);
@@ -102,6 +103,7 @@ pub(crate) fn open_record(ring: &KeyRing, context: &[u8], bytes: Vec<u8>) -> Res
 }
 
 /// Checks, decrypts in place and inflates. Version, flags, kind and key id were checked before.
+#[inline]
 fn open(bytes: Vec<u8>, keys: &Keys, mac: &MacContext, now: Timestamp) -> Result<Opened, Rejection> {
     let mut buffer = Wiped::from(bytes);
     let header = Header::of(&buffer)?;
