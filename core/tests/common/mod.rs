@@ -53,6 +53,11 @@ pub fn laws() -> ProptestConfig {
     if cfg!(miri) { ProptestConfig { cases: 4, failure_persistence: None, ..by_default } } else { by_default }
 }
 
+/// For `step_by`: of many cases each one, but under Miri one of `n`.
+pub const fn one_in(n: usize) -> usize {
+    if cfg!(miri) { n } else { 1 }
+}
+
 /// The secret whose bytes count up from `first`.
 pub fn secret(first: u8) -> Secret {
     Secret::from_bytes(&core::array::from_fn::<u8, 32, _>(|i| first.wrapping_add(i as u8))).unwrap()
