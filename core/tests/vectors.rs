@@ -61,7 +61,7 @@ impl Random for Fixed {
 
 #[test]
 fn tokens_seal_and_open() {
-    for case in cases(&file("tokens.json"), "tokens", 20).iter().step_by(one_in(5)) {
+    for case in cases(&file("tokens.json"), "tokens", 20).iter().step_by(one_in(8)) {
         let id = text(&case["id"]);
         let ring = ring(&case["secrets"]);
         let (token, payload) = (text(&case["token"]).as_bytes(), text(&case["payload"]));
@@ -244,7 +244,7 @@ fn keys_and_tags_are_computed() {
 
 #[test]
 fn bindings_are_computed() {
-    for case in cases(&file("keys.json"), "bindings", 10).iter().step_by(one_in(5)) {
+    for case in cases(&file("keys.json"), "bindings", 10).iter().step_by(one_in(8)) {
         let ring = ring(&json!([case["secret"]]));
         let prefix = |name: &str| u8::try_from(case["policy"][name].as_u64().unwrap()).unwrap();
         let mut policy = ClientBinding::user_agent();
@@ -353,6 +353,7 @@ fn impossible_cookies_are_refused() {
 
 /// `core/FORMAT.md` shows one token taken apart: it must be the one of the vectors.
 #[test]
+#[cfg_attr(miri, ignore = "compares documents")]
 fn the_worked_example_is_that_of_the_vectors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FORMAT.md");
     let document: String = fs::read_to_string(path).unwrap().split_whitespace().collect();
