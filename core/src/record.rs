@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(codec.decode(&KEY, b"\x02junk"), Err(Unreadable::Inflate));
         assert_eq!(codec.decode(&KEY, b"\x01junk"), Err(Unreadable::Seal));
         let sealed = codec.clone().encrypted(true).encode(&KEY, b"{}", &OsRandom).unwrap();
-        for bit in 0..sealed.len() * 8 {
+        for bit in (0..sealed.len() * 8).step_by(if cfg!(miri) { 61 } else { 1 }) {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(codec.clone().encrypted(true).decode(&KEY, &flipped).is_err(), "bit {bit}");

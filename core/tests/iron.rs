@@ -6,7 +6,7 @@ mod common;
 use core::time::Duration;
 use std::{fs, path::Path};
 
-use common::{Seeded, at};
+use common::{Seeded, at, one_in};
 use serde_json::Value;
 use session_core::{
     SessionData, Timestamp,
@@ -39,7 +39,7 @@ fn every_seal_is_opened() {
     let vectors = vectors();
     let seals = vectors["seals"].as_array().unwrap();
     assert_eq!(seals.len(), 18);
-    for case in seals {
+    for case in seals.iter().step_by(one_in(8)) {
         let (id, iron, now) =
             (&case["id"], iron(&case["passwords"]), at(case["sealed_at"].as_u64().unwrap()));
         let opened = iron.open(text(&case["seal"]).as_bytes(), now).unwrap();
@@ -65,7 +65,7 @@ fn what_iron_session_refuses_is_refused() {
     let iron = iron(&vectors["passwords"]);
     let judged = vectors["judged"].as_array().unwrap();
     assert_eq!(judged.len(), 25);
-    for case in judged {
+    for case in judged.iter().step_by(one_in(8)) {
         let opened = iron.open(text(&case["seal"]).as_bytes(), at(case["at"].as_u64().unwrap()));
         match (&opened, case["refused"].as_str()) {
             (Ok(opened), None) => assert_eq!(opened.json(), text(&case["json"]).as_bytes(), "{}", case["id"]),
@@ -123,6 +123,7 @@ fn data_that_does_not_fit() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "seals kilobytes")]
 fn long_texts_are_not_looked_at() {
     let iron = Iron::new("1", PASSWORD).unwrap();
     let seal = iron.seal(&vec![b'x'; MAX_SEAL_LEN], None, at(0), &Seeded::new(1)).unwrap();

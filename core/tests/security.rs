@@ -131,6 +131,7 @@ fn nothing_of_a_changed_token_reaches_a_decoder() {
 
 /// Row 28: nothing longer than a cookie is looked at. No token has 4,095 or 4,096 characters: its blocks come to 4,094, or to 4,115.
 #[test]
+#[cfg_attr(miri, ignore = "seals kilobytes")]
 fn no_token_is_longer_than_a_cookie() {
     let codec = codec();
     let seal = |length| codec.seal(Plaintext::from(&vec![b'a'; length]), at(9), false, &OsRandom).unwrap();
@@ -173,6 +174,7 @@ fn a_ring_of_a_thousand_keys_tries_one() {
 
 /// Row 21: what is unsigned, signed otherwise, of another version or another library opens nowhere.
 #[test]
+#[cfg_attr(miri, ignore = "reads half a megabyte of vectors")]
 fn no_other_format_is_accepted() {
     let vectors = |path: &str| -> Value {
         let path = format!("{}/../tests/vectors/{path}", env!("CARGO_MANIFEST_DIR"));

@@ -6,7 +6,7 @@ mod common;
 use core::time::Duration;
 use std::{fs, path::Path};
 
-use common::at;
+use common::{at, one_in};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use session_core::{
@@ -61,7 +61,7 @@ impl Random for Fixed {
 
 #[test]
 fn tokens_seal_and_open() {
-    for case in cases(&file("tokens.json"), "tokens", 20) {
+    for case in cases(&file("tokens.json"), "tokens", 20).iter().step_by(one_in(8)) {
         let id = text(&case["id"]);
         let ring = ring(&case["secrets"]);
         let (token, payload) = (text(&case["token"]).as_bytes(), text(&case["payload"]));
@@ -89,7 +89,7 @@ fn tokens_seal_and_open() {
 #[test]
 fn bad_tokens_are_refused_for_the_right_reason() {
     let file = file("rejected.json");
-    for case in cases(&file, "tokens", 120) {
+    for case in cases(&file, "tokens", 120).iter().step_by(one_in(20)) {
         let field = |name: &str| case.get(name).unwrap_or(&file["reader"][name]);
         let codec = TokenCodec::new(&ring(field("secrets")), kind(field("kind")), text(field("cookie")));
         let now = at(field("now").as_u64().unwrap());
@@ -112,7 +112,7 @@ fn read(payload: &str) -> Result<Session<Any>, Error> {
 
 #[test]
 fn payloads_are_read() {
-    for case in cases(&file("payloads.json"), "readable", 5) {
+    for case in cases(&file("payloads.json"), "readable", 5).iter().step_by(one_in(3)) {
         let id = text(&case["id"]);
         let session = read(text(&case["payload"])).unwrap();
         let flash: Vec<_> = session.flash().iter().collect();
@@ -134,7 +134,7 @@ fn payloads_are_read() {
 
 #[test]
 fn broken_payloads_are_unreadable() {
-    for case in cases(&file("payloads.json"), "unreadable", 20) {
+    for case in cases(&file("payloads.json"), "unreadable", 20).iter().step_by(one_in(10)) {
         // `data` is looked at by the application's type; what is wrong with the rest shows before.
         let error = read(text(&case["payload"])).err();
         assert!(matches!(error, Some(Error::Unreadable(_))), "{}: {error:?}", case["id"]);
@@ -244,7 +244,7 @@ fn keys_and_tags_are_computed() {
 
 #[test]
 fn bindings_are_computed() {
-    for case in cases(&file("keys.json"), "bindings", 10) {
+    for case in cases(&file("keys.json"), "bindings", 10).iter().step_by(one_in(8)) {
         let ring = ring(&json!([case["secret"]]));
         let prefix = |name: &str| u8::try_from(case["policy"][name].as_u64().unwrap()).unwrap();
         let mut policy = ClientBinding::user_agent();
@@ -353,6 +353,7 @@ fn impossible_cookies_are_refused() {
 
 /// `core/FORMAT.md` shows one token taken apart: it must be the one of the vectors.
 #[test]
+#[cfg_attr(miri, ignore = "compares documents")]
 fn the_worked_example_is_that_of_the_vectors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FORMAT.md");
     let document: String = fs::read_to_string(path).unwrap().split_whitespace().collect();

@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use session_native::{
-    Client, Clock, Config, Key, MemoryStore, OsRandom, Query as _, Secret, Session, Sessions, Store,
-    StoreError, SubjectTag, Timestamp, Version,
+    Client, Clock, Config, Key, MemoryStore, OsRandom, Query as _, Rejection, Secret, Session, Sessions,
+    State, Store, StoreError, SubjectTag, Timestamp, Version,
     store::{
         Found, Freshness, Lookup, Record, Saved,
         cached::{CacheStats, CachedStore, MemoryChannel, MemoryFeed, Publishing},
@@ -555,6 +555,33 @@ async fn a_token_that_is_ahead_of_the_cache_is_asked_about() {
     // The cache is what it was.
     assert!(b.load(&first, &client).await.unwrap().is_authenticated());
     assert!(b.load(&second, &client).await.unwrap().is_authenticated());
+}
+
+/// A cache may vouch for a session that ended a moment ago, and so answer a request; a token that is made on its word would outlive the lease.
+#[tokio::test(start_paused = true)]
+async fn no_token_is_renewed_on_the_word_of_a_cache() {
+    let (channel, memory) = (MemoryChannel::default(), MemoryStore::new());
+    let [old, new] = [(); 2].map(|()| Secret::generate(&OsRandom).unwrap());
+    let node = async |config| {
+        let store = CachedStore::new(channel.publishing(memory.clone()), channel.feed());
+        store.live().await;
+        Sessions::<(), _>::new(config, store).unwrap()
+    };
+    let a = node(Config::production(old.clone())).await;
+    // What it reads was sealed with the key of before, so that it renews every token.
+    let b = node(Config::production(new).previous_secret(&old)).await;
+    let client = Client::default();
+    let mut session = a.create();
+    let cookie = a.commit(&mut session).await.unwrap().unwrap();
+    let cookie = cookie.as_str().split(';').next().unwrap();
+    let mut renewed = b.load(cookie, &client).await.unwrap();
+    assert!(b.commit(&mut renewed).await.unwrap().is_some());
+    b.store().feed().hold();
+    a.destroy(&mut session).await.unwrap();
+    let mut ended = b.load(cookie, &client).await.unwrap();
+    assert_eq!(ended.state(), State::Active, "it has not heard of the end");
+    assert!(b.commit(&mut ended).await.unwrap().is_none());
+    assert_eq!(ended.rejection(), Some(Rejection::Revoked));
 }
 
 /// What the statistics say is recorded as metrics, about every second.

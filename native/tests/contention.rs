@@ -217,6 +217,7 @@ async fn crowd(processes: usize, leases: Leases) -> Figures {
     }
     let session = nodes[0].load(&cookie, &Client::default()).await.unwrap();
     assert_eq!(session.data().visits, saved, "{processes}, {leases:?}: lost updates");
+    assert!(store.held.lock().unwrap().is_empty(), "{processes}, {leases:?}: a lease was not given back");
     let mean = counts.saves.load(Ordering::Relaxed) as f64 / saved as f64;
     println!(
         "{processes} processes, leases {leases:?}: {saved} of {ALL} counted; {mean:.2} saves sent for one, at most {most}; \

@@ -95,6 +95,26 @@ async fn a_sweep_removes_what_expired_and_nothing_else() {
     assert_eq!(store.stats().expired, 500);
 }
 
+/// Sixty-four shards, a batch of each, and none that is empty at the end.
+#[tokio::test]
+async fn a_scan_leaves_out_what_expires_at_this_moment() {
+    let (clock, store) = store(1000);
+    for number in 0..1000 {
+        let lives = MINUTE * if number % 2 == 0 { 1 } else { 2 };
+        assert_eq!(store.create(&key(number), &record(&clock, lives)).await, Ok(true));
+    }
+    clock.advance(MINUTE);
+    let (mut found, mut batches, mut cursor) = (0, 0, Some(0));
+    while let Some(at) = cursor {
+        let batch = store.scan(at).await.unwrap();
+        assert!(batch.found.iter().all(|(_, found)| found.record.expires_at > clock.now()));
+        found += batch.found.len();
+        batches += 1;
+        cursor = batch.next;
+    }
+    assert_eq!((found, batches), (500, 64));
+}
+
 #[tokio::test]
 async fn the_counters_count() {
     let (clock, store) = store(10);

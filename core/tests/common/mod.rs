@@ -47,10 +47,15 @@ impl Random for Seeded {
     }
 }
 
-/// How many cases of a law are tried: as many as proptest says, but under Miri, which is a thousand times slower, four.
+/// How many cases of a law are tried: as many as proptest says, but under Miri, which is a thousand times slower, two.
 pub fn laws() -> ProptestConfig {
     let by_default = ProptestConfig::default();
-    if cfg!(miri) { ProptestConfig { cases: 4, failure_persistence: None, ..by_default } } else { by_default }
+    if cfg!(miri) { ProptestConfig { cases: 2, failure_persistence: None, ..by_default } } else { by_default }
+}
+
+/// For `step_by`: of many cases each one, but under Miri one of `n`.
+pub const fn one_in(n: usize) -> usize {
+    if cfg!(miri) { n } else { 1 }
 }
 
 /// The secret whose bytes count up from `first`.

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        for plain in [&b""[..], b"a", &[b'x'; 70_000]] {
+        let long = if cfg!(miri) { 700 } else { 70_000 };
+        for plain in [&b""[..], b"a", &vec![b'x'; long]] {
             assert_eq!(gunzip(&gzip(plain)).unwrap()[..], *plain);
         }
     }
