@@ -108,9 +108,10 @@ fn opens(encryptor: &Encryptor, case: &Value) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes for reading the vectors alone")]
 fn every_sealed_value_is_opened_and_made_again() {
     let (file, mut encryptors) = (file("message_encryptor.json"), Encryptors::default());
-    for case in slow_cases(&file, "cases", 42) {
+    for case in cases(&file, "cases", 42) {
         opens(&encryptors.of(case).unwrap(), case);
     }
 }
@@ -138,9 +139,10 @@ fn secrets_are_used_or_refused_as_there() {
 
 /// SHA-1 can be allowed beside SHA-256, not instead of it: of the matrix one row differs, in which there a value of the *stronger* digest is refused.
 #[test]
+#[cfg_attr(miri, ignore = "minutes for reading the vectors alone")]
 fn digests() {
     let file = file("message_encryptor.json");
-    for case in slow_cases(&file, "digest_matrix", 9) {
+    for case in cases(&file, "digest_matrix", 9) {
         let with_sha1 = [&case["verify_digest"], &case["verify_fallback"]].contains(&&json!("sha1"));
         let strict = Encryptor::new(text(&case["secret"]).as_bytes(), None).unwrap();
         let encryptor =
@@ -264,9 +266,10 @@ fn cookies() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes for reading the vectors alone")]
 fn redis_values() {
     let (file, mut encryptors) = (file("redis_values.json"), Encryptors::default());
-    for case in slow_cases(&file, "cases", 18) {
+    for case in cases(&file, "cases", 18) {
         let (id, encryptor, value) = (&case["id"], encryptors.of(case).unwrap(), hex(&case["value_hex"]));
         let encrypted = case["encrypt_redis_data"].as_bool().unwrap();
         let encryptor = encrypted.then_some(&encryptor);
