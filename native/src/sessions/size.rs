@@ -1,7 +1,7 @@
 //! How much of a request's memory its session takes while it waits for the store.
 //!
-//! Up to [`AT_HAND`] glibc's allocator keeps some blocks for each thread. What is larger is had under a lock, and sets off that the free blocks are
-//! merged: with several threads that cost more than half of a request's time.
+//! Up to [`AT_HAND`] bytes glibc's allocator keeps some blocks for each thread. What is larger is had under a lock, and sets off that free blocks are
+//! merged: where a request is begun by one thread and goes on in another, they wait for each other there.
 
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use session_core::{Client, Config, OsRandom, Secret};
 use session_faults::servers::RedisServer;
 
 use super::{Sessions, Terms, save::Conflicting};
-use crate::{store::Freshness, store::RedisStore};
+use crate::store::{Freshness, RedisStore};
 
 /// Bytes.
 const AT_HAND: usize = 1032;

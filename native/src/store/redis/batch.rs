@@ -128,7 +128,8 @@ async fn gather<Q, A, Sent>(
     while let Some(first) = queue.recv().await {
         // Woken by the first, it may be the next to run: those who are ready to ask come before it.
         yield_now().await;
-        let (mut questions, mut answers) = (Vec::new(), Vec::new());
+        let most = queue.len() + 1;
+        let (mut questions, mut answers) = (Vec::with_capacity(most), Vec::with_capacity(most));
         let (mut weight, mut next) = (0, Some(first));
         while let Some(Waiting { question, answer }) = next {
             if !answer.is_closed() {
