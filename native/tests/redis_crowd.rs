@@ -3,8 +3,9 @@
 #![cfg(feature = "redis")]
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all};
 use session_faults::{
     proxy::{Faults, Flow, Proxy},
     servers::{RedisServer, until},
@@ -174,6 +175,37 @@ async fn of_saves_that_go_together_one_wins() {
     let stored = saved.iter().filter(|saved| **saved == Ok(Saved::Stored)).count();
     let conflicts = saved.iter().filter(|saved| matches!(saved, Ok(Saved::Conflict(_)))).count();
     assert_eq!((stored, conflicts), (1, usize::from(CROWD) - 1));
+}
+
+/// Whoever listens hears of each of them; while nobody listens, the server isn't asked to tell nobody each time.
+#[tokio::test]
+async fn saves_that_go_together_are_published_one_by_one() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    for number in 0..CROWD {
+        assert_eq!(store.create(&key(number), &record(number, 1)).await, Ok(true));
+    }
+    let save_all = async |counter| {
+        let before = calls(&server, "publish").await;
+        let saves = (0..CROWD).map(|number| {
+            let (store, key, next) = (&store, key(number), record(number, counter));
+            async move { store.save(&key, &next, record(number, counter - 1).version).await }
+        });
+        assert!(join_all(saves).await.into_iter().all(|saved| saved == Ok(Saved::Stored)));
+        calls(&server, "publish").await - before
+    };
+    let published = save_all(2).await;
+    assert!((1..20).contains(&published), "{published} messages to nobody");
+
+    // By a pattern: that is listening too.
+    let mut ear = redis::Client::open(server.url()).expect("a URL").get_async_pubsub().await.expect("an ear");
+    ear.psubscribe("session:change?").await.expect("a subscription");
+    assert_eq!(save_all(3).await, u32::from(CROWD));
+    let messages = ear.into_on_message().take(CROWD.into());
+    let heard: BTreeSet<_> = messages.map(|message| message.get_payload_bytes().to_vec()).collect().await;
+    let message =
+        |number| [&b"s"[..], key(number).as_bytes(), &record(number, 3).version.to_bytes()].concat();
+    assert_eq!(heard, (0..CROWD).map(message).collect());
 }
 
 /// A batch that isn't answered is one timeout, and everyone hears of it.

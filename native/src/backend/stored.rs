@@ -88,13 +88,14 @@ impl<S: Store> Stored<S> {
             payload,
             now,
             shared.config.rotation_grace,
-        );
+        )
+        .map(Box::new);
         let session = match session {
             // The token is ahead of the record: a cache may not have heard yet of the sign-in that it is from.
             Err(CoreError::Rejected(Rejection::Revoked)) if freshness != Freshness::Linearizable => {
                 return Box::pin(self.load_referenced(shared, reference, now, Freshness::Linearizable)).await;
             }
-            session => Box::new(session?),
+            session => session?,
         };
         if session.epoch().unwrap_or(0) < found.epoch {
             return Err(CoreError::Rejected(Rejection::Revoked).into());
@@ -147,7 +148,7 @@ impl<S: Store> Sealed for Stored<S> {
     ) -> Result<Written, Error> {
         if let Some(subject) = session.with(|session| session.authenticating()) {
             // Read before the session is saved: a revocation that comes in between ends it.
-            let epoch = self.store.epoch(&subject).await?;
+            let epoch = Box::pin(self.store.epoch(&subject)).await?;
             session.with(|session| session.set_epoch(epoch));
         }
         let Some(Try { key, record, expected, started, rotated, aside }) =
@@ -156,7 +157,7 @@ impl<S: Store> Sealed for Stored<S> {
             return Ok(Written::Nothing);
         };
         let saved = if started {
-            match self.store.create(&key, &record).await {
+            match Box::pin(self.store.create(&key, &record)).await {
                 Ok(true) => Ok(Saved::Stored),
                 // 128 random bits came twice: the random source is broken.
                 Ok(false) => return Err(session_core::RandomError.into()),

@@ -1,6 +1,6 @@
 //! A store whose commands are measured.
 
-use core::{future::Future, time::Duration};
+use core::time::Duration;
 use std::time::Instant;
 
 use session_core::{Key, SubjectTag, Version};
@@ -26,11 +26,14 @@ pub struct Observed<S> {
     clear: Metric,
 }
 
-/// Runs a command of a store.
+/// Runs a command of a store. No function that takes its future: that would have room for it twice, and every request carries its own around.
 macro_rules! observe {
     ($self:ident.$command:ident($($argument:expr),*)) => {{
         let span = span!("session.command", store = S::NAME, command = stringify!($command));
-        measure::<S, _>(&$self.$command, $self.store.$command($($argument),*).instrument(span))
+        let begun = Instant::now();
+        let result = $self.store.$command($($argument),*).instrument(span).await;
+        tell::<S, _>(&$self.$command, begun, &result);
+        result
     }};
 }
 
@@ -55,17 +58,11 @@ impl<S: Store> Observed<S> {
     }
 }
 
-async fn measure<S: Store, R>(
-    time: &Metric,
-    command: impl Future<Output = Result<R, StoreError>>,
-) -> Result<R, StoreError> {
-    let begun = Instant::now();
-    let result = command.await;
+fn tell<S: Store, R>(time: &Metric, begun: Instant, result: &Result<R, StoreError>) {
     time.record(begun.elapsed());
-    if let Err(error) = &result {
+    if let Err(error) = result {
         Metric::with(names::ERROR, S::NAME, "error", error.code()).count();
     }
-    result
 }
 
 impl<S: Store> Store for Observed<S> {
@@ -73,52 +70,52 @@ impl<S: Store> Store for Observed<S> {
     const NAME: &'static str = S::NAME;
 
     async fn create(&self, key: &Key, record: &Record) -> Result<bool, StoreError> {
-        observe!(self.create(key, record)).await
+        observe!(self.create(key, record))
     }
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        observe!(self.load(key, lookup)).await
+        observe!(self.load(key, lookup))
     }
 
     async fn save(&self, key: &Key, record: &Record, expected: Version) -> Result<Saved, StoreError> {
-        observe!(self.save(key, record, expected)).await
+        observe!(self.save(key, record, expected))
     }
 
     async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        observe!(self.delete(key)).await
+        observe!(self.delete(key))
     }
 
     async fn epoch(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
-        observe!(self.epoch(subject)).await
+        observe!(self.epoch(subject))
     }
 
     async fn lease(&self, key: &Key, holder: u64, ttl: Duration) -> Result<bool, StoreError> {
-        observe!(self.lease(key, holder, ttl)).await
+        observe!(self.lease(key, holder, ttl))
     }
 
     async fn release(&self, key: &Key, holder: u64) -> Result<(), StoreError> {
-        observe!(self.release(key, holder)).await
+        observe!(self.release(key, holder))
     }
 }
 
 impl<S: Query> Query for Observed<S> {
     async fn scan(&self, cursor: u64) -> Result<Batch, StoreError> {
-        observe!(self.scan(cursor)).await
+        observe!(self.scan(cursor))
     }
 
     async fn by_subject(&self, subject: &SubjectTag) -> Result<Vec<(Key, Found)>, StoreError> {
-        observe!(self.by_subject(subject)).await
+        observe!(self.by_subject(subject))
     }
 
     async fn revoke_subject(&self, subject: &SubjectTag) -> Result<u64, StoreError> {
-        observe!(self.revoke_subject(subject)).await
+        observe!(self.revoke_subject(subject))
     }
 
     async fn len(&self) -> Result<u64, StoreError> {
-        observe!(self.len()).await
+        observe!(self.len())
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
-        observe!(self.clear()).await
+        observe!(self.clear())
     }
 }

@@ -160,7 +160,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         session: &impl Cell<T>,
         conflicting: Conflicting<'_, T>,
     ) -> Result<Option<Change>, Error> {
-        match self.contend(session, conflicting).await? {
+        match Box::pin(self.contend(session, conflicting)).await? {
             Outcome::Done(change) => Ok(change),
             Outcome::Ended(reason, mut survivor) => {
                 // Before the request hears that its session is no more: if this fails, it may commit again.
@@ -176,7 +176,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// Tries until it came first.
-    async fn contend(
+    pub(super) async fn contend(
         &self,
         session: &impl Cell<T>,
         mut conflicting: Conflicting<'_, T>,
@@ -285,7 +285,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 const MOST_CONFLICTS: u32 = 64;
 
 /// What came of all tries to save.
-enum Outcome<T> {
+pub(super) enum Outcome<T> {
     /// Saved, or there was nothing to save.
     Done(Option<Change>),
     /// The session is no more, or not this request's any more; what is to be saved of it all the same.

@@ -176,7 +176,7 @@ impl<'a> Turn<'a> {
     /// Lets the next one in. (A request that is cancelled doesn't come here: its lease ends by itself.)
     pub(super) async fn end(self, backend: &impl Backend) {
         if let (Lease::Held { holder }, Some(key)) = (&self.lease, &self.key)
-            && let Err(error) = backend.release(key, *holder).await
+            && let Err(error) = Box::pin(backend.release(key, *holder)).await
         {
             tracing::debug!(%error, "a lease was not given back; it ends by itself");
         }

@@ -224,17 +224,19 @@ impl Bucket {
         entries: &mut E,
     ) {
         let id = marker.id;
-        let version = found.as_ref().map(|(version, _)| *version);
-        if version.is_none_or(|found| entries.version(&id).is_some_and(|held| !outlives(held, found))) {
+        let Some((version, value)) = found else {
+            // Its end was told: what others asked or saved before must not be kept after that, though their answers come later.
+            self.heard(Change::Gone(id), entries);
+            return self.withdraw(marker);
+        };
+        if entries.version(&id).is_some_and(|held| !outlives(held, version)) {
             entries.remove(&id);
         }
-        let is_admitted = version.is_some_and(|version| self.admits(&marker, version));
-        if let Some(version) = version {
-            // Others that read at the same time and saw less must not be kept after this was told, whether this may be kept or not.
-            self.raise(&id, version);
-        }
+        let is_admitted = self.admits(&marker, version);
+        // Others that read at the same time and saw less must not be kept after this was told, whether this may be kept or not.
+        self.raise(&id, version);
         self.withdraw(marker);
-        if let Some((version, value)) = found.filter(|_| is_admitted) {
+        if is_admitted {
             entries.insert(id, self.epoch, version, value);
         }
     }

@@ -7,7 +7,7 @@
 //! A question only joins a batch that is yet to be sent: no answer tells of a time before it was asked.
 
 use core::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -61,25 +61,41 @@ impl<Q: Send + 'static, A: Send + 'static> Batches<Q, A> {
     }
 
     /// Asks together with others; or alone, while there are few. Whoever gives up disturbs nobody.
-    pub(super) async fn ask<Alone>(
+    pub(super) fn ask<Alone>(
         &self,
         question: Q,
         alone: impl FnOnce(Q) -> Alone,
-    ) -> Result<A, StoreError>
+    ) -> impl Future<Output = Result<A, StoreError>>
     where
         Alone: Future<Output = Result<A, StoreError>>,
     {
         let asking = Asking::begin(&self.asking);
-        if asking.others < FEW {
-            return alone(question).await;
+        // In a box: those who wait for a batch, of whom there are many, needn't have room for it.
+        let alone = |question| Reply::Alone(Box::pin(alone(question)));
+        let reply = if asking.others < FEW {
+            alone(question)
+        } else {
+            let (answer, answered) = oneshot::channel();
+            match self.queue.send(Waiting { question, answer }) {
+                Ok(()) => Reply::Together(answered),
+                // The runtime of the task has ended, and with it the connections: they say so.
+                Err(SendError(waiting)) => alone(waiting.question),
+            }
+        };
+        async move {
+            let _asking = asking;
+            match reply {
+                Reply::Alone(answer) => answer.await,
+                Reply::Together(answered) => answered.await.unwrap_or_else(|_| Err(closed())),
+            }
         }
-        let (answer, answered) = oneshot::channel();
-        if let Err(SendError(waiting)) = self.queue.send(Waiting { question, answer }) {
-            // The runtime of the task has ended, and with it the connections: they say so.
-            return alone(waiting.question).await;
-        }
-        answered.await.unwrap_or_else(|_| Err(closed()))
     }
+}
+
+/// Where an answer comes from.
+enum Reply<A, Alone> {
+    Alone(Pin<Box<Alone>>),
+    Together(oneshot::Receiver<Result<A, StoreError>>),
 }
 
 /// One of those who ask.
@@ -112,7 +128,8 @@ async fn gather<Q, A, Sent>(
     while let Some(first) = queue.recv().await {
         // Woken by the first, it may be the next to run: those who are ready to ask come before it.
         yield_now().await;
-        let (mut questions, mut answers) = (Vec::new(), Vec::new());
+        let most = queue.len() + 1;
+        let (mut questions, mut answers) = (Vec::with_capacity(most), Vec::with_capacity(most));
         let (mut weight, mut next) = (0, Some(first));
         while let Some(Waiting { question, answer }) = next {
             if !answer.is_closed() {
@@ -157,7 +174,7 @@ async fn hand_out<A>(
 
 #[cfg(test)]
 mod tests {
-    use core::{future::pending, pin::Pin};
+    use core::future::pending;
 
     use futures_util::FutureExt as _;
 

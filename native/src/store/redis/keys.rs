@@ -13,8 +13,7 @@
 //! What is in braces is the first byte of the key or tag: the *bucket*. Redis Cluster places a name by it, so that all that a script touches is on one
 //! node, and so that a bucket's changes are published where its records are.
 
-use core::fmt::{Display, Write as _};
-
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use session_core::{Key, SubjectTag};
 
 /// Makes and reads names.
@@ -29,23 +28,23 @@ impl Keys {
     }
 
     pub(super) fn record(&self, key: &Key) -> String {
-        self.name(bucket(key), "s:", key)
+        self.name(bucket(key), "s:", key.as_bytes())
     }
 
     pub(super) fn lease(&self, key: &Key) -> String {
-        self.name(bucket(key), "l:", key)
+        self.name(bucket(key), "l:", key.as_bytes())
     }
 
     pub(super) fn index(&self, subject: &SubjectTag) -> String {
-        self.name(subject.as_bytes()[0], "u:", subject)
+        self.name(subject.as_bytes()[0], "u:", subject.as_bytes())
     }
 
     pub(super) fn condemned(&self, subject: &SubjectTag) -> String {
-        self.name(subject.as_bytes()[0], "c:", subject)
+        self.name(subject.as_bytes()[0], "c:", subject.as_bytes())
     }
 
     pub(super) fn epoch(&self, subject: &SubjectTag) -> String {
-        self.name(subject.as_bytes()[0], "e:", subject)
+        self.name(subject.as_bytes()[0], "e:", subject.as_bytes())
     }
 
     /// The channel of everything.
@@ -55,7 +54,7 @@ impl Keys {
 
     /// The sharded channel of a bucket.
     pub(super) fn channel_of(&self, bucket: u8) -> String {
-        self.name(bucket, "changes", &"")
+        self.name(bucket, "changes", &[])
     }
 
     /// The channel on which a command tells of the changes in a bucket.
@@ -70,7 +69,7 @@ impl Keys {
     /// The life of the data: see [`feed`](super::feed).
     #[cfg(feature = "cache")]
     pub(super) fn life(&self, bucket: u8) -> String {
-        self.name(bucket, "life", &"")
+        self.name(bucket, "life", &[])
     }
 
     /// A glob pattern that the names of all records match.
@@ -93,8 +92,8 @@ impl Keys {
         (self.record(&key) == name).then_some(key)
     }
 
-    /// Every load makes one or two: in one piece, and with no more of the formatting machinery than the tag needs.
-    fn name(&self, bucket: u8, kind: &str, tag: &dyn Display) -> String {
+    /// Every load makes one or two: in one piece, the tag as its `Display` writes it, without a text of its own in between.
+    fn name(&self, bucket: u8, kind: &str, tag: &[u8]) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut name = String::with_capacity(self.prefix.len() + 32);
         name.push_str(&self.prefix);
@@ -103,7 +102,7 @@ impl Keys {
         name.push(DIGITS[usize::from(bucket & 15)].into());
         name.push_str("}:");
         name.push_str(kind);
-        write!(name, "{tag}").expect("a string takes everything");
+        BASE64_URL_SAFE_NO_PAD.encode_string(tag, &mut name);
         name
     }
 }

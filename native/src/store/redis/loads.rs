@@ -65,7 +65,7 @@ impl Loads {
         let epoch = epoch.map(read::<Option<u64>>).transpose()?.flatten();
         let value = match value {
             // What is no string is nothing to MGET, and an error to GET.
-            None => reader.get(&key).await?,
+            None => Box::pin(reader.get(&key)).await?,
             some => some,
         };
         Ok((value, epoch))

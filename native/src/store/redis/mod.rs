@@ -29,6 +29,7 @@ use connection::Connections;
 use error::read;
 #[cfg(feature = "cache")]
 pub use feed::RedisFeed;
+use futures_util::future::try_join;
 use keys::{Keys, bucket};
 use loads::Loads;
 use redis::{Cmd, FromRedisValue};
@@ -281,6 +282,28 @@ impl RedisStore {
         Ok(done)
     }
 
+    /// What is under the name of a record, whose life is extended, and the epoch of a subject.
+    async fn touch(
+        &self,
+        key: &Key,
+        until: Timestamp,
+        subject: Option<SubjectTag>,
+    ) -> Result<(Option<Vec<u8>>, Option<u64>), StoreError> {
+        let Inner { connections, keys, scripts, .. } = &*self.inner;
+        let name = keys.record(key);
+        let names = [&*name];
+        let touched = connections.eval(bucket(key), &scripts.touch, &names, |command| {
+            command.arg(&value::expiry(until)).arg(self.left(until));
+        });
+        let epoch = async {
+            match subject {
+                Some(subject) => self.epoch(&subject).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        try_join(touched, epoch).await
+    }
+
     /// Files a session under its subject, and ends those beyond the limit.
     async fn file(&self, subject: &SubjectTag, key: &Key, expires_at: Timestamp) -> Result<(), StoreError> {
         let (surplus, mut condemned) = self.enter(subject, key, expires_at, false).await?;
@@ -371,23 +394,9 @@ impl Store for RedisStore {
     }
 
     async fn load(&self, key: &Key, lookup: Lookup) -> Result<Option<Found>, StoreError> {
-        let Inner { connections, keys, loads, scripts, .. } = &*self.inner;
-        let (value, epoch) = match (lookup.touch, lookup.subject) {
-            (None, subject) => loads.load(*key, subject).await?,
-            (Some(until), subject) => {
-                let name = keys.record(key);
-                let names = [&*name];
-                let touched = connections.eval(bucket(key), &scripts.touch, &names, |command| {
-                    command.arg(&value::expiry(until)).arg(self.left(until));
-                });
-                let epoch = async {
-                    match subject {
-                        Some(subject) => Some(self.epoch(&subject).await).transpose(),
-                        None => Ok(None),
-                    }
-                };
-                Box::pin(futures_util::future::try_join(touched, epoch)).await?
-            }
+        let (value, epoch) = match lookup.touch {
+            None => self.inner.loads.load(*key, lookup.subject).await?,
+            Some(until) => Box::pin(self.touch(key, until, lookup.subject)).await?,
         };
         let Some(record) = value::read(value)? else { return Ok(None) };
         if let (Some(_), Some(subject)) = (lookup.touch, &record.subject) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::Either};
 use redis::{Cmd, Value};
 use session_core::{Key, Version};
 
@@ -59,14 +60,14 @@ impl Saves {
     }
 
     /// What the script says to the save of a record, which lives so many milliseconds from now.
-    pub(super) async fn save(
+    pub(super) fn save(
         &self,
         key: &Key,
         record: &Record,
         expected: Version,
         left: u64,
         message: [u8; 33],
-    ) -> Answer {
+    ) -> impl Future<Output = Answer> {
         let save = Save {
             name: self.writer.keys.record(key),
             expected: expected.to_bytes(),
@@ -75,8 +76,11 @@ impl Saves {
             left,
             message,
         };
-        let Some(batches) = &self.batches else { return self.writer.one(bucket(key), save).await };
-        batches.ask(save, async |save| Ok(self.writer.one(0, save).await)).await?
+        let asked = match &self.batches {
+            Some(batches) => Either::Left(batches.ask(save, async |save| Ok(self.writer.one(0, save).await))),
+            None => Either::Right(Box::pin(self.writer.one(bucket(key), save)).map(Ok)),
+        };
+        async { asked.await? }
     }
 }
 

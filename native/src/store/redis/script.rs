@@ -22,9 +22,10 @@ impl Script {
     }
 }
 
-fn call(command: &str, script: &str, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
-    let mut command = redis::cmd(command);
-    command.arg(script).arg(keys.len()).arg(keys);
+fn call(name: &str, script: &str, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+    // Room for what most scripts are given for a key: a name, and some arguments with a record among them.
+    let mut command = Cmd::with_capacity(4 + 6 * keys.len(), script.len() + 640 * keys.len());
+    command.arg(name).arg(script).arg(keys.len()).arg(keys);
     arguments(&mut command);
     command
 }

@@ -6,7 +6,8 @@ local call, sub = redis.pcall, string.sub
 local publish, channel = ARGV[1], ARGV[2]
 
 local function save(key, expected, head, payload, left, message)
-  local stored = call('GETRANGE', key, 0, 71)
+  -- Text, which numbers would be made into each time.
+  local stored = call('GETRANGE', key, '0', '71')
   if stored == '' then return 0 end
   if type(stored) == 'table' then return stored end
   if sub(stored, 1, 16) ~= expected then
@@ -22,6 +23,8 @@ local function save(key, expected, head, payload, left, message)
   if publish ~= '' then
     local sent = call(publish, channel, message)
     if type(sent) == 'table' then return sent end
+    -- If nobody has subscribed, nobody will before this call is over.
+    if sent == 0 then publish = '' end
   end
   local done = call('SET', key, head .. sub(stored, 9, 16) .. sub(stored, 41, 64) .. payload, 'PX', left)
   if done.err then return done end
