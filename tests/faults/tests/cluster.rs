@@ -87,10 +87,13 @@ async fn slots_move() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_break() {
     let world = World::new().await;
-    let workload = Workload { clients: 32, sessions: 4, operations: 10_000, ..Workload::default() };
-    let mut killed = 0;
+    let workload =
+        Workload { clients: 32, sessions: 4, operations: 10_000, is_retried: true, ..Workload::default() };
+    let (mut rounds, mut killed) = (0, 0);
     let history = run(&world.sessions, workload, async |_| {
-        for _ in 0..100 {
+        // On a busy machine they are made anew more slowly than they are broken.
+        while rounds < 100 || killed < 100 && rounds < 3_000 {
+            rounds += 1;
             for server in &world.cluster.servers[..3] {
                 killed += server.command::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
             }
@@ -99,7 +102,7 @@ async fn connections_break() {
     })
     .await;
     report(
-        "Cluster: connections break under contention, 100 times",
+        "Cluster: connections break under contention",
         "0 violations, no effect twice",
         format_args!("{killed} connections broken; {}", history.summary()),
     );
@@ -113,7 +116,8 @@ async fn lose_a_node(by: fn(&mut RedisServer), back: fn(&mut RedisServer), scene
     let mut at_risk = 0..0;
     let mut since = Instant::now();
     let sessions = world.sessions.clone();
-    let workload = Workload { clients: 16, sessions: 16, operations: 2_000, ..Workload::default() };
+    let workload =
+        Workload { clients: 16, sessions: 16, operations: 2_000, is_retried: true, ..Workload::default() };
     let mut history = run(&sessions, workload, async |now| {
         sleep(Duration::from_millis(500)).await;
         at_risk.start = now();

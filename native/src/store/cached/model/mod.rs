@@ -33,6 +33,8 @@ enum Without {
     FifoHeartbeat,
     /// A node waits for the message of its own write like any other node.
     OwnCommits,
+    /// An answer that there is nothing says nothing about what was asked or saved before it.
+    ToldEnds,
 }
 
 /// The bounds.
@@ -179,8 +181,9 @@ fn is_broken(world: World, invariant: &'static str) -> bool {
 #[test]
 fn every_part_is_needed() {
     let (save, destroy) = (&[(1, Write::Save)], &[(1, Write::Destroy)]);
+    let both = &[(1, Write::Save), (0, Write::Destroy)];
     type Part = (Without, &'static [(usize, Write)], &'static [&'static str]);
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         (Without::Markers, save, &[STALE_IS_NEWS, HEARTBEAT_TELLS, NEVER_BACK, BOUNDED]),
         (Without::Markers, destroy, &[DEAD_STAYS_DEAD]),
         (Without::Flush, save, &[STALE_IS_NEWS, HEARTBEAT_TELLS, DOWN_IS_EMPTY, BOUNDED]),
@@ -188,6 +191,7 @@ fn every_part_is_needed() {
         (Without::OwnMessages, save, &[STALE_IS_NEWS, HEARTBEAT_TELLS, BOUNDED]),
         (Without::FifoHeartbeat, save, &[HEARTBEAT_TELLS, BOUNDED]),
         (Without::OwnCommits, save, &[NEVER_BACK]),
+        (Without::ToldEnds, both, &[NEVER_BACK, DEAD_STAYS_DEAD]),
     ];
     for (without, writes, invariants) in parts {
         for invariant in invariants {

@@ -116,6 +116,12 @@ impl State {
         self.log.iter().position(replaces).map(|index| index + 1)
     }
 
+    /// The commit that made an item what was found; 0 if it was so from the beginning.
+    pub(super) fn made_so(&self, id: EntryId, found: Option<Version>) -> usize {
+        let made = found.map_or(Change::Gone(id), |version| Change::Saved(id, version));
+        self.log.iter().position(|change| *change == made).map_or(0, |index| index + 1)
+    }
+
     /// The entries that the node would answer with, if the store may have gone on by `at_most` commits since.
     pub(super) fn served(&self, node: &Node, at_most: usize) -> impl Iterator<Item = (EntryId, Version)> {
         let (pulse, now) = (node.bucket.pulse(), moment(self.log.len()));
@@ -180,6 +186,10 @@ impl Node {
     }
 
     pub(super) fn keep(&mut self, marker: Marker, found: Option<Version>, without: Without) {
+        if without == Without::ToldEnds && found.is_none() {
+            self.entries.remove(&marker.id);
+            return self.bucket.withdraw(marker);
+        }
         self.bucket.answered(marker, found.map(|version| (version, ())), &mut self.entries);
         if let (Without::Markers, Some(version)) = (without, found) {
             self.entries.insert(marker.id, (self.bucket.pulse().epoch, version));

@@ -81,9 +81,8 @@ impl World {
                 let Read { id, marker, answer } = node.reading[slot].take()?;
                 let found = answer?;
                 node.keep(marker, found, without);
-                let commit =
-                    |change: &Change| found.is_some_and(|version| *change == Change::Saved(id, version));
-                node.tell(id, state.log.iter().position(commit).map_or(0, |index| index + 1));
+                node.dead |= found.is_none();
+                node.tell(id, state.made_so(id, found));
             }
             Step::Write(index, number) => {
                 let (_, write) = self.writes[number];
@@ -133,7 +132,11 @@ impl World {
                         }
                         node.tell(id, commit);
                     }
-                    None => node.keep(marker, None, without),
+                    None => {
+                        node.keep(marker, None, without);
+                        node.dead = true;
+                        node.tell(id, state.made_so(id, None));
+                    }
                 }
             }
             Step::LoseAnswer(index) => {
