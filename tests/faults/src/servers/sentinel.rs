@@ -131,6 +131,19 @@ impl SentinelTrio {
         .await;
     }
 
+    /// How many failovers there have been: one that nobody asked for happens where a busy machine keeps a primary from answering for a second.
+    ///
+    /// # Panics
+    /// If no Sentinel says.
+    pub async fn failovers(&self) -> u64 {
+        let mut latest = None;
+        for sentinel in &self.sentinels {
+            let state = master_state(sentinel).await;
+            latest = latest.max(field(&state, "config-epoch").and_then(|epoch| epoch.parse().ok()));
+        }
+        latest.expect("a Sentinel knows the epoch of its configuration")
+    }
+
     async fn named_by(&self, sentinel: &RedisServer) -> Option<usize> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME];
         let address: Vec<String> = sentinel.try_command(&command).await.ok()?;
