@@ -131,11 +131,12 @@ impl SentinelTrio {
         .await;
     }
 
-    /// How many failovers there have been: one that nobody asked for happens where a busy machine keeps a primary from answering for a second.
+    /// The epoch of the Sentinels' configuration, which every failover raises: also one that nobody asked for, because a busy machine kept a primary
+    /// from answering for a second.
     ///
     /// # Panics
     /// If no Sentinel says.
-    pub async fn failovers(&self) -> u64 {
+    pub async fn epoch(&self) -> u64 {
         let mut latest = None;
         for sentinel in &self.sentinels {
             let state = master_state(sentinel).await;
