@@ -5,7 +5,7 @@ use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     encoding,
@@ -54,6 +54,10 @@ impl SessionId {
         encoding::decode_array(text.as_bytes()).map(Self)
     }
 
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes of the id, for computations that stay inside the crate.
     pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -63,19 +67,6 @@ impl SessionId {
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")
-    }
-}
-
-impl Serialize for SessionId {
-    /// As 22 characters of base64url: only ever into the plaintext of a token.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&Zeroizing::new(encoding::encode(&self.0)))
-    }
-}
-
-impl<'de> Deserialize<'de> for SessionId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_bytes(deserializer, "22 characters of base64url").map(Self)
     }
 }
 

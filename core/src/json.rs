@@ -66,18 +66,19 @@ pub(crate) fn to_value(data: &impl Serialize) -> Result<Value, Error> {
 
 /// Wiped when dropped: it may hold anything that a session holds. `room` is about how long the text will be: one that outgrows it is moved.
 pub(crate) fn to_json(value: &impl Serialize, room: usize) -> Result<Wiped, Error> {
+    let mut json = Wiped::with_capacity(room);
+    append_json(&mut json, value)?;
+    Ok(json)
+}
+
+/// As [`to_json`], behind what `json` holds.
+pub(crate) fn append_json(json: &mut Wiped, value: &impl Serialize) -> Result<(), Error> {
     #[cfg(feature = "std")]
-    let json = {
-        let mut json = Wiped::with_capacity(room);
-        serde_json::to_writer(&mut *json, value).map(|()| json)
-    };
+    let result = serde_json::to_writer(&mut **json, value);
     // Without `std` it takes no buffer of ours.
     #[cfg(not(feature = "std"))]
-    let json = {
-        let _ = room;
-        serde_json::to_vec(value).map(Wiped::from)
-    };
-    json.map_err(|error| Error::Serialize(error.to_string()))
+    let result = serde_json::to_vec(value).map(|text| json.extend_from_slice(&Wiped::from(text)));
+    result.map_err(|error| Error::Serialize(error.to_string()))
 }
 
 /// Whether there may be an integer that needs more than 64 bits: 19 digits in a row, of which one stands at a multiple of 19.

@@ -1,69 +1,100 @@
-//! The JSON inside tokens and records. `core/FORMAT.md` lists its fields.
+//! The text inside tokens and records: a line of what every session has, a line of what some have, the data. `core/FORMAT.md` specifies it.
 
 use alloc::{borrow::Cow, string::String};
-use core::{fmt, ops::Range};
+use core::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+use memchr::memchr;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::{
     binding::Fingerprint,
     crypto::KeyId,
+    encoding,
     error::{Error, Unreadable},
     flash::Messages,
     id::{Key, SessionId},
-    json::{Object, from_json, to_json},
+    json::{Object, append_json, from_json},
     session::Names,
     time::Timestamp,
     token::Opened,
     wiped::Wiped,
 };
 
-/// Everything but the application's data, in the order in which it is written.
-#[derive(Serialize)]
+/// Everything but the application's data, as it is written.
 pub(crate) struct Meta<'a> {
-    /// In tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sid: Option<&'a SessionId>,
-    /// In records, instead of the secret id: binds a record to where it lies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) key: Option<Key>,
+    /// In tokens the session's secret id; in records its key, which binds a record to where it lies.
+    pub(crate) name: &'a [u8; 16],
     pub(crate) rot: u64,
     pub(crate) iat: Timestamp,
     pub(crate) abs: Timestamp,
-    /// In tokens: which save this is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ver: Option<u64>,
+    /// In tokens which save this is; in records when the session was last rotated, or 0.
+    pub(crate) last: u64,
+    pub(crate) attributes: Attributes<'a>,
+}
+
+/// What not every session has, in the order in which it is written.
+#[derive(Serialize)]
+pub(crate) struct Attributes<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sub: Option<&'a str>,
     /// When the subject last proved who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) auth: Option<Timestamp>,
-    /// In records: the subject's epoch when the session was authenticated.
+    /// The subject's epoch at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<u64>,
-    /// In records: when the session was last rotated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) rat: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bind: Option<&'a Fingerprint>,
     #[serde(skip_serializing_if = "Messages::is_empty")]
     pub(crate) flash: &'a Messages,
 }
 
-/// The same, as it is read, and the data as a `D`. Unknown fields are passed over, duplicate ones refused.
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "D: Deserialize<'de>"))]
-pub(crate) struct ParsedWith<'a, D> {
-    #[serde(default)]
-    pub(crate) sid: Option<SessionId>,
-    #[serde(default)]
-    pub(crate) key: Option<Key>,
+impl Attributes<'_> {
+    fn is_empty(&self) -> bool {
+        self.sub.is_none()
+            && self.auth.is_none()
+            && self.epoch.is_none()
+            && self.bind.is_none()
+            && self.flash.is_empty()
+    }
+}
+
+impl Meta<'_> {
+    /// The payload of a token without data.
+    pub(crate) fn without_data(&self) -> Result<Wiped, Error> {
+        self.lines(0)
+    }
+
+    /// Both lines, with `room` behind them.
+    fn lines(&self, room: usize) -> Result<Wiped, Error> {
+        let mut bytes = Wiped::with_capacity(META_LEN + room);
+        bytes.extend_from_slice(&*Zeroizing::new(encoding::encode_array::<16, 22>(self.name)));
+        for number in [self.rot, self.iat.as_millis(), self.abs.as_millis(), self.last] {
+            bytes.push(b'.');
+            bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+        bytes.push(b'\n');
+        if !self.attributes.is_empty() {
+            append_json(&mut bytes, &self.attributes)?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Everything but the application's data, as it is read.
+pub(crate) struct Parsed<'a> {
+    name: Zeroizing<[u8; 16]>,
     pub(crate) rot: u64,
     pub(crate) iat: Timestamp,
     pub(crate) abs: Timestamp,
-    #[serde(default)]
-    pub(crate) ver: u64,
+    last: u64,
+    pub(crate) attributes: ParsedAttributes<'a>,
+}
+
+/// Unknown ones are passed over, duplicate ones refused.
+#[derive(Default, Deserialize)]
+pub(crate) struct ParsedAttributes<'a> {
     #[serde(default, borrow)]
     pub(crate) sub: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -71,97 +102,129 @@ pub(crate) struct ParsedWith<'a, D> {
     #[serde(default)]
     pub(crate) epoch: Option<u64>,
     #[serde(default)]
-    pub(crate) rat: Option<Timestamp>,
-    #[serde(default)]
     pub(crate) bind: Option<Object<Fingerprint>>,
     #[serde(default)]
     pub(crate) flash: Messages,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) data: Option<D>,
 }
 
-/// With the data as it is written.
-pub(crate) type Parsed<'a> = ParsedWith<'a, &'a RawValue>;
+impl<'a> Parsed<'a> {
+    /// Reads both lines. Gives too where the data begins, if there is any.
+    pub(crate) fn of(payload: &'a [u8]) -> Result<(Self, Option<usize>), Error> {
+        let (first, rest) = split(payload, b'\n');
+        let (second, data) = split(rest.unwrap_or_default(), b'\n');
+        let read = || {
+            // Without a second line there is no end of the first.
+            rest?;
+            let mut parsed = Self::of_first_line(first)?;
+            if !second.is_empty() {
+                Object(parsed.attributes) = from_json(second)?;
+            }
+            Some(parsed)
+        };
+        let data = data.map(|data| payload.len() - data.len());
+        read().map(|parsed| (parsed, data)).ok_or(Error::Unreadable(Unreadable::Payload))
+    }
 
-/// `null` is data too: that of a session of type `()`.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
+    fn of_first_line(line: &[u8]) -> Option<Self> {
+        let (name, rest) = split(line, b'.');
+        let (rot, rest) = split(rest?, b'.');
+        let (iat, rest) = split(rest?, b'.');
+        let (abs, last) = split(rest?, b'.');
+        Some(Self {
+            name: encoding::decode_array(name)?.into(),
+            rot: number(rot)?,
+            iat: Timestamp::from_millis(number(iat)?),
+            abs: Timestamp::from_millis(number(abs)?),
+            last: number(last?)?,
+            attributes: ParsedAttributes::default(),
+        })
+    }
 
-impl<'a, D: Deserialize<'a>> ParsedWith<'a, D> {
-    pub(crate) fn of(payload: &'a [u8]) -> Result<Self, Error> {
-        let Object(parsed) = from_json(payload).ok_or(Error::Unreadable(Unreadable::Payload))?;
-        Ok(parsed)
+    /// Of a token.
+    pub(crate) fn id(&self) -> SessionId {
+        SessionId::from_bytes(*self.name)
+    }
+
+    /// Of a record.
+    pub(crate) fn key(&self) -> Key {
+        Key::from_bytes(*self.name)
+    }
+
+    /// Of a token: which save it was made after.
+    pub(crate) const fn counter(&self) -> u64 {
+        self.last
+    }
+
+    /// Of a record.
+    pub(crate) fn rotated_at(&self) -> Option<Timestamp> {
+        (self.last != 0).then(|| Timestamp::from_millis(self.last))
+    }
+
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.attributes.sub.as_deref()
     }
 }
 
-/// A payload together with where the application's data lies in it. Wiped when dropped.
+/// What is before the first `end`, and what is behind it if there is one.
+fn split(text: &[u8], end: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr(end, text) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Digits, in the one way to write a number.
+fn number(digits: &[u8]) -> Option<u64> {
+    match digits {
+        [b'0'] => Some(0),
+        [b'1'..=b'9', ..] => core::str::from_utf8(digits).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// A payload with data. Wiped when dropped.
 #[derive(Clone)]
 pub(crate) struct Payload {
     bytes: Wiped,
-    /// Not looked for where the data was read along with the rest: a request that changes nothing has no use for it.
-    data: Option<Range<usize>>,
+    /// Where the data begins.
+    data: usize,
 }
 
-/// Room for everything but the data; flash messages or a long subject take more, at the price of moving it.
-const HEAD_LEN: usize = 256;
-
-/// Stands in front of the data, behind everything else.
-const FIELD: &[u8] = br#","data":"#;
+/// Room for both lines; flash messages or a long subject take more, at the price of moving them.
+const META_LEN: usize = 256;
 
 impl Payload {
-    /// Puts the data behind the rest.
     pub(crate) fn compose(meta: &Meta<'_>, data: &[u8]) -> Result<Self, Error> {
-        let mut bytes = to_json(meta, HEAD_LEN + FIELD.len() + data.len() + 1)?;
-        // The brace that closes it goes behind the data.
-        bytes.pop();
-        bytes.extend_from_slice(FIELD);
+        let mut bytes = meta.lines(1 + data.len())?;
+        bytes.push(b'\n');
         let start = bytes.len();
         bytes.extend_from_slice(data);
-        bytes.push(b'}');
-        Ok(Self { bytes, data: Some(start..start + data.len()) })
+        Ok(Self { bytes, data: start })
     }
 
-    /// Of bytes from which data was read before.
-    pub(crate) const fn known(bytes: Wiped) -> Self {
-        Self { bytes, data: None }
-    }
-
-    /// From the bytes of a payload, which are parsed once: `with` takes what it needs of everything but the data.
+    /// Reads everything but the data, of which `with` takes what it needs.
     pub(crate) fn read<R>(
         bytes: Wiped,
-        with: impl FnOnce(&mut Parsed<'_>) -> Result<R, Error>,
+        with: impl FnOnce(Parsed<'_>) -> Result<R, Error>,
     ) -> Result<(Self, R), Error> {
-        let mut parsed = Parsed::of(&bytes)?;
-        let taken = with(&mut parsed)?;
-        let data = parsed.data.ok_or(Error::Unreadable(Unreadable::Payload))?.get();
-        // The raw value borrows from `bytes`, so its address tells where it begins.
-        let start = data.as_ptr() as usize - bytes.as_ptr() as usize;
-        let data = Some(start..start + data.len());
-        drop(parsed);
+        let (parsed, data) = Parsed::of(&bytes)?;
+        let taken = with(parsed)?;
+        let data = data.ok_or(Error::Unreadable(Unreadable::Payload))?;
         Ok((Self { bytes, data }, taken))
     }
 
-    /// Whether it ends with this data, which is a whole JSON text, as [`Payload::compose`] would have put it there. `false` tells nothing: others
-    /// may put it elsewhere.
-    pub(crate) fn ends_with(&self, data: &[u8]) -> bool {
-        // No string holds a quote behind a comma, so the field is one; and what is between it and the last brace is whole, so it is the payload's.
-        let head = self.bytes.strip_suffix(b"}").and_then(|rest| rest.strip_suffix(data));
-        head.is_some_and(|head| head.ends_with(FIELD))
+    /// What was read or composed before.
+    pub(crate) fn parsed(&self) -> Result<Parsed<'_>, Error> {
+        Parsed::of(&self.bytes).map(|(parsed, _)| parsed)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
+    /// The application's data: a JSON text.
     pub(crate) fn data(&self) -> &[u8] {
-        match &self.data {
-            Some(data) => &self.bytes[data.clone()],
-            None => Parsed::of(&self.bytes)
-                .ok()
-                .and_then(|parsed| parsed.data)
-                .map_or(&[], |data| data.get().as_bytes()),
-        }
+        &self.bytes[self.data..]
     }
 }
 
@@ -172,7 +235,7 @@ impl Payload {
 ///
 /// let ring = KeyRing::new(&Secret::generate(&OsRandom)?);
 /// let codec = TokenCodec::new(&ring, Kind::Reference, "session");
-/// let payload = br#"{"sid":"AAECAwQFBgcICQoLDA0ODw","rot":1,"iat":0,"abs":9,"ver":3,"sub":"42"}"#;
+/// let payload = b"AAECAwQFBgcICQoLDA0ODw.1.0.9.3\n{\"sub\":\"42\"}";
 /// let token = codec.seal(Plaintext::from(payload), Timestamp::from_millis(9), false, &OsRandom)?;
 /// let reference = Reference::from_token(codec.open(token.as_bytes(), Timestamp::from_millis(0))?)?;
 /// assert_eq!((reference.subject(), reference.rotation()), (Some("42"), 1));
@@ -205,14 +268,14 @@ impl Reference {
     /// # Errors
     /// [`Error::Unreadable`] if the payload is none of a reference: authentic, but of a later version.
     pub fn from_token(opened: Opened) -> Result<Self, Error> {
-        let parsed = ParsedWith::<IgnoredAny>::of(opened.payload())?;
+        let (parsed, _) = Parsed::of(opened.payload())?;
         Ok(Self {
-            names: parsed.sid.ok_or(Error::Unreadable(Unreadable::Payload))?.into(),
+            names: parsed.id().into(),
             rotation: parsed.rot,
             absolute_end: parsed.abs,
             expires_at: opened.expires_at(),
-            counter: parsed.ver,
-            subject: parsed.sub.map(Cow::into_owned),
+            counter: parsed.counter(),
+            subject: parsed.attributes.sub.map(Cow::into_owned),
             key_id: opened.key_id(),
         })
     }
@@ -264,43 +327,49 @@ impl Reference {
 mod tests {
     use super::*;
 
-    #[test]
-    fn data_that_is_null_is_there() {
-        let payload = |data: &str| {
-            let bytes = alloc::format!(r#"{{"rot":0,"iat":1,"abs":2{data}}}"#).into_bytes();
-            Payload::read(Wiped::from(bytes), |_| Ok(())).map(|(payload, ())| payload.data().to_vec())
-        };
-        assert_eq!(payload(r#","data":null"#).unwrap(), b"null");
-        assert_eq!(payload(r#","data": [1] "#).unwrap(), b"[1]");
-        assert_eq!(payload(""), Err(Error::Unreadable(Unreadable::Payload)));
+    const HEAD: &[u8] = b"oKGio6SlpqeoqaqrrK2urw.0.1.2.3";
+
+    fn data_of(payload: &[u8]) -> Result<alloc::vec::Vec<u8>, Error> {
+        Payload::read(Wiped::from(payload.to_vec()), |_| Ok(())).map(|(payload, ())| payload.data().to_vec())
     }
 
     #[test]
-    fn what_is_no_text_is_no_payload_wherever_it_stands() {
-        for field in
-            [&b"\"later\":\"\x89\""[..], b"\"\xff\":1", b"\"data\":\"\xc3\"", b"\"later\":[\"\xed\xa0\x80\"]"]
-        {
-            let payload = [br#"{"rot":0,"iat":1,"abs":2,"#, field, b"}"].concat();
-            assert_eq!(Parsed::of(&payload).err(), Some(Error::Unreadable(Unreadable::Payload)), "{field:?}");
+    fn data_is_all_that_is_behind_the_second_line() {
+        for data in [&b"null"[..], b"{\n}\n", b""] {
+            assert_eq!(data_of(&[HEAD, b"\n\n", data].concat()).unwrap(), data);
+            assert_eq!(data_of(&[HEAD, b"\n{}\n", data].concat()).unwrap(), data);
+        }
+        for none in [&b""[..], b"\n", b"\n{}"] {
+            assert_eq!(data_of(&[HEAD, none].concat()), Err(Error::Unreadable(Unreadable::Payload)));
         }
     }
 
     #[test]
-    fn data_is_found_at_the_end_and_nowhere_else() {
-        let ends = |payload: &str, data: &str| {
-            Payload::known(Wiped::from(payload.as_bytes().to_vec())).ends_with(data.as_bytes())
-        };
-        assert!(ends(r#"{"rot":0,"data":{"a":1}}"#, r#"{"a":1}"#));
-        assert!(ends(r#"{"rot":0,"data":1}"#, "1"));
-        assert!(!ends(r#"{"rot":0,"data":21}"#, "1"));
-        assert!(!ends(r#"{"data":1,"later":{"rot":0,"data":1}}"#, "1"));
-        assert!(!ends(r#"{"data":2,"\"data":1}"#, "1"));
-        assert!(!ends(r#"{"data":2,"x":",\"data\":1"}"#, "1"));
+    fn numbers_are_written_in_one_way() {
+        assert_eq!(
+            [&b"0"[..], b"10", b"18446744073709551615"].map(number),
+            [Some(0), Some(10), Some(u64::MAX)]
+        );
+        for other in
+            [&b""[..], b"00", b"01", b"+1", b"-1", b" 1", b"1 ", b"1.0", b"1e3", b"18446744073709551616"]
+        {
+            assert_eq!(number(other), None, "{other:?}");
+        }
     }
 
     #[test]
-    fn an_array_of_the_fields_is_no_payload() {
-        let array = br#"[null,null,0,1,2,3,null,null,null,null,null,{},null]"#;
-        assert_eq!(Parsed::of(array).err(), Some(Error::Unreadable(Unreadable::Payload)));
+    fn what_is_no_text_is_no_payload() {
+        for attributes in [&b"{\"later\":\"\x89\"}"[..], b"{\"\xff\":1}", b"{\"later\":[\"\xed\xa0\x80\"]}"] {
+            let payload = [HEAD, b"\n", attributes, b"\n{}"].concat();
+            assert_eq!(data_of(&payload), Err(Error::Unreadable(Unreadable::Payload)), "{attributes:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_an_object() {
+        for other in ["null", "1", "[]", r#"[null,null,null,null,{}]"#, "{", "{}{}", " "] {
+            let payload = [HEAD, b"\n", other.as_bytes(), b"\n{}"].concat();
+            assert_eq!(data_of(&payload), Err(Error::Unreadable(Unreadable::Payload)), "{other}");
+        }
     }
 }

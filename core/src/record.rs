@@ -57,16 +57,16 @@ impl Version {
     }
 }
 
-/// How payloads are written into a store and read back. The first byte tells the form: `{` plain JSON, `1` sealed (a token of kind
-/// record), `2` deflated.
+/// How payloads are written into a store and read back. The first byte tells the form: 1 sealed (a token of kind record), 2 deflated, any
+/// visible character the payload as it is.
 ///
 /// ```
 /// use session_core::{Key, KeyRing, OsRandom, RecordCodec, Secret, Unreadable};
 ///
 /// let codec = RecordCodec::new(&KeyRing::new(&Secret::generate(&OsRandom)?)).encrypted(true);
 /// let (here, there) = (Key::from_bytes([1; 16]), Key::from_bytes([2; 16]));
-/// let stored = codec.encode(&here, br#"{"data":1}"#, &OsRandom)?;
-/// assert_eq!(codec.decode(&here, &stored)?.as_slice(), br#"{"data":1}"#);
+/// let stored = codec.encode(&here, b"a payload", &OsRandom)?;
+/// assert_eq!(codec.decode(&here, &stored)?.as_slice(), b"a payload");
 /// assert_eq!(codec.decode(&there, &stored), Err(Unreadable::Seal)); // can't be moved
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -81,7 +81,7 @@ const SEALED: u8 = 1;
 const DEFLATED: u8 = 2;
 
 impl RecordCodec {
-    /// Plain JSON.
+    /// Payloads as they are: text.
     #[must_use]
     pub fn new(ring: &KeyRing) -> Self {
         Self { ring: ring.clone(), encrypted: false, deflate_from: None }
@@ -143,7 +143,7 @@ impl RecordCodec {
 
 fn plain(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     match bytes.split_first() {
-        Some((b'{', _)) => Ok(bytes),
+        Some((b'!'..=b'~', _)) => Ok(bytes),
         Some((&DEFLATED, rest)) => compress::inflate(rest).map(Into::into).ok_or(Unreadable::Inflate),
         _ => Err(Unreadable::Payload),
     }

@@ -21,7 +21,7 @@ use crate::{
 /// use session_core::{Key, Summary, Timestamp};
 ///
 /// let key = Key::from_bytes([1; 16]);
-/// let record = format!(r#"{{"key":"{key}","rot":2,"iat":5,"abs":9,"sub":"42","data":null}}"#);
+/// let record = format!("{key}.2.5.9.0\n{{\"sub\":\"42\"}}\nnull");
 /// let summary = Summary::<()>::from_record(key, Timestamp::from_millis(7), record.into_bytes().into())?;
 /// assert_eq!((summary.subject.as_deref(), summary.rotation), (Some("42"), 2));
 /// # Ok::<(), session_core::Error>(())
@@ -66,18 +66,18 @@ impl<T: SessionData> Summary<T> {
     /// [`Error::Unreadable`] if it is another session's or doesn't fit `T`.
     pub fn from_record(key: Key, expires_at: Timestamp, payload: Zeroizing<Vec<u8>>) -> Result<Self, Error> {
         let (payload, without_data) = Payload::read(payload.into(), |parsed| {
-            if parsed.key != Some(key) {
+            if parsed.key() != key {
                 return Err(Error::Unreadable(Unreadable::OtherSession));
             }
             Ok(Summary {
                 key,
-                subject: parsed.sub.take().map(Cow::into_owned),
                 created_at: parsed.iat,
                 expires_at,
                 absolute_end: parsed.abs,
-                authenticated_at: parsed.auth,
-                epoch: parsed.epoch,
+                authenticated_at: parsed.attributes.auth,
+                epoch: parsed.attributes.epoch,
                 rotation: parsed.rot,
+                subject: parsed.attributes.sub.map(Cow::into_owned),
                 data: (),
             })
         })?;

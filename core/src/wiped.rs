@@ -13,7 +13,6 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub(crate) struct Wiped(Vec<u8>);
 
 impl Wiped {
-    #[cfg(feature = "std")]
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }

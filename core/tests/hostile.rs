@@ -144,7 +144,7 @@ struct Any(Value);
 
 impl SessionData for Any {}
 
-/// Puts another value behind one of the colons, up to the next comma: most results are still JSON.
+/// Puts another value behind one of the dots and colons, up to what ends it: most results are still read.
 fn swap_value(random: &Seeded, payload: &mut Vec<u8>) {
     const VALUES: [&str; 13] = [
         "0",
@@ -161,21 +161,23 @@ fn swap_value(random: &Seeded, payload: &mut Vec<u8>) {
         "\"\\u0000\"",
         "\"oKGio6SlpqeoqaqrrK2urw\"",
     ];
-    let colons: Vec<_> = (0..payload.len()).filter(|i| payload[*i] == b':').collect();
-    let start = colons[random.below(colons.len())] + 1;
-    let length = payload[start..].iter().position(|byte| matches!(byte, b',' | b'}')).unwrap();
+    let begins: Vec<_> = (0..payload.len()).filter(|i| matches!(payload[*i], b'.' | b':')).collect();
+    let start = begins[random.below(begins.len())] + 1;
+    let length = payload[start..].iter().position(|byte| matches!(byte, b'.' | b',' | b'}' | b'\n')).unwrap();
     payload.splice(start..start + length, VALUES[random.below(VALUES.len())].bytes());
 }
 
 /// Payloads as only one with the key can make them: an older or later version of the program, or a bug.
 #[test]
 fn a_hundred_thousand_authentic_payloads() {
-    const JSON: &[u8] = b"{}[]\",:0123456789.eE+-truefalsn\\ud8 ";
+    const TEXT: &[u8] = b"{}[]\",:0123456789.eE+-truefalsn\\ud8 \n";
     const PAYLOADS: [&str; 4] = [
-        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":1,"iat":1,"abs":9,"ver":2,"sub":"1","auth":3,"epoch":4,"bind":{"kid":"AQIDBA","ip":"oKGio6SlpqeoqaqrrK2urw","ua":"oKGio6SlpqeoqaqrrK2urw"},"flash":{"notice":"x"},"data":{"a":[1,2.5e3,null],"b":{"c":"d"}}}"#,
-        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":18446744073709551615,"iat":18446744073709551615,"abs":18446744073709551615,"ver":18446744073709551615,"data":null}"#,
-        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":0,"data":{}}"#,
-        r#"{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":5,"flash":{"a":"\u0000"},"data":[[[[[["x"]]]]]]}"#,
+        r#"oKGio6SlpqeoqaqrrK2urw.1.1.9.2
+{"sub":"1","auth":3,"epoch":4,"bind":{"kid":"AQIDBA","ip":"oKGio6SlpqeoqaqrrK2urw","ua":"oKGio6SlpqeoqaqrrK2urw"},"flash":{"notice":"x"}}
+{"a":[1,2.5e3,null],"b":{"c":"d"}}"#,
+        "oKGio6SlpqeoqaqrrK2urw.18446744073709551615.18446744073709551615.18446744073709551615.18446744073709551615\n\nnull",
+        "oKGio6SlpqeoqaqrrK2urw.0.0.0.0\n{\"sub\":\"\"}\n{}",
+        "oKGio6SlpqeoqaqrrK2urw.0.0.5.0\n{\"flash\":{\"a\":\"\\u0000\"}}\n[[[[[[\"x\"]]]]]]",
     ];
     let random = Seeded::new(SEED + 2);
     let ring = KeyRing::new(&secret(0));
@@ -188,7 +190,7 @@ fn a_hundred_thousand_authentic_payloads() {
         if random.below(2) == 0 {
             swap_value(&random, &mut payload);
         } else {
-            mutate(&random, &mut payload, JSON);
+            mutate(&random, &mut payload, TEXT);
         }
         let seal = |codec: &TokenCodec| codec.seal(Plaintext::from(&payload), at(9), false, &random).unwrap();
         let (held_token, reference_token) = (seal(&held), seal(&reference));
@@ -229,8 +231,7 @@ fn two_hundred_thousand_records() {
     let ring = KeyRing::new(&secret(0));
     let key = Key::from_bytes([7; 16]);
     let payload =
-        br#"{"key":"BwcHBwcHBwcHBwcHBwcHBw","rot":1,"data":{"text":"the same words, the same words"}}"#
-            .repeat(4);
+        b"BwcHBwcHBwcHBwcHBwcHBw.1.2.3.4\n\n{\"text\":\"the same words, the same words\"}".repeat(4);
     let plain = RecordCodec::new(&ring);
     let sealing = plain.clone().encrypted(true);
     let packing = plain.clone().deflated_from(Some(0));
@@ -265,16 +266,11 @@ fn deep_nesting_is_an_error() {
     };
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let nested = |depth: usize| open.repeat(depth) + "1" + &close.repeat(depth);
-        let with_data = |data: &str| {
-            read(&format!(r#"{{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":9,"data":{data}}}"#))
-                .err()
-        };
+        let with_data = |data: &str| read(&format!("oKGio6SlpqeoqaqrrK2urw.0.0.9.1\n\n{data}")).err();
         assert_eq!(with_data(&nested(127)), None, "as core/FORMAT.md says");
         assert_eq!(with_data(&nested(128)), Some(Error::Unreadable(Unreadable::Data)));
         let deep = nested(DEPTH);
-        let payload = |data: &str| {
-            format!(r#"{{"sid":"oKGio6SlpqeoqaqrrK2urw","rot":0,"iat":0,"abs":9,"x":{deep},"data":{data}}}"#)
-        };
+        let payload = |data: &str| format!("oKGio6SlpqeoqaqrrK2urw.0.0.9.1\n{{\"x\":{deep}}}\n{data}");
         assert_eq!(read(&payload(&deep)).err(), Some(Error::Unreadable(Unreadable::Data)));
         // Passed over, without recursion, where nobody asks for it.
         assert!(read(&payload("{}")).is_ok());

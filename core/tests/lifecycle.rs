@@ -63,8 +63,7 @@ fn counters_at_their_end_do_not_overflow() {
     let key = site.load::<()>(&token).unwrap().key().unwrap();
     let codec = TokenCodec::new(&site.ring, Kind::CookieHeld, "session");
     let last = u64::MAX;
-    let payload =
-        format!(r#"{{"sid":"{key}","rot":{last},"iat":{last},"abs":{last},"ver":{last},"data":null}}"#);
+    let payload = format!("{key}.{last}.{last}.{last}.{last}\n\nnull");
     let token = codec.seal(Plaintext::from(&payload), Timestamp::MAX, false, &Seeded::new(1)).unwrap();
     let mut session = Session::<()>::from_cookie(codec.open(token.as_bytes(), site.now()).unwrap()).unwrap();
     session.regenerate();
@@ -325,11 +324,8 @@ fn a_save_that_failed_can_be_tried_again() {
     session.authenticate("1");
     session.data_mut().visits = 3;
     session.flash_mut().set_notice("hello");
-    let payload = |draft: &session_core::lifecycle::Draft| {
-        let mut payload: serde_json::Value = serde_json::from_slice(draft.payload()).unwrap();
-        payload.as_object_mut().unwrap().remove("key"); // a new session gets a new id with each try
-        payload
-    };
+    // A new session gets a new id with each try: 22 characters.
+    let payload = |draft: &session_core::lifecycle::Draft| draft.payload()[22..].to_vec();
     let lost = session.draft(&site.context()).unwrap().unwrap();
     let again = session.draft(&site.context()).unwrap().unwrap();
     assert_eq!(payload(&lost), payload(&again));

@@ -201,7 +201,7 @@ fn any_bytes_can_be_sealed_and_none_reach_a_terminal_raw() {
     for payload in [&b""[..], b"text\n", b"\x00\xff\x1b[2J"] {
         let token = seal(&secret, payload);
         let opened = with(&secret).run(&["open", "--cookie-name", "demo", &token]);
-        assert!(opened.out.contains("Not JSON"), "{opened:?}");
+        assert!(opened.out.contains("Neither a session nor JSON"), "{opened:?}");
         assert!(!opened.shows("\u{1b}"));
         let json = with(&secret).run(&["open", "--json", "--cookie-name", "demo", &token]).json();
         assert_eq!(json["payload"], STANDARD.encode(payload));
@@ -209,6 +209,21 @@ fn any_bytes_can_be_sealed_and_none_reach_a_terminal_raw() {
     let token = seal(&secret, "[\"\u{9b}31m\"]".as_bytes());
     let opened = with(&secret).run(&["open", "--cookie-name", "demo", &token]);
     assert!(opened.out.contains("\\u009b31m"), "{opened:?}");
+}
+
+#[test]
+fn a_session_is_laid_out() {
+    let secret = keygen();
+    let line = "oKGio6SlpqeoqaqrrK2urw.1.1700000000000.1700086400000.2";
+    for (payload, shown) in [
+        (format!("{line}\n\n[1]"), format!("{line}\n[\n  1\n]\n")),
+        (format!("{line}\n{{\"sub\":\"1\"}}\nnull"), format!("{line}\n{{\n  \"sub\": \"1\"\n}}\nnull\n")),
+        (format!("{line}\n"), format!("\n{line}\n")),
+    ] {
+        let token = seal(&secret, payload.as_bytes());
+        let opened = with(&secret).run(&["open", "--cookie-name", "demo", &token]);
+        assert!(opened.out.ends_with(&shown), "{opened:?}");
+    }
 }
 
 #[test]

@@ -86,7 +86,12 @@ fn values_that_are_no_sessions_are_shown_too() {
     assert_eq!((code, payload(&report).as_str()), (0, "Hello, World!"));
     assert_eq!((&report["expires_at"], &report["expired"]), (&Value::Null, &json!(false)));
     let (code, out, _) = open(text(&case["secret"]), text(&case["sealed"]), &["--format", "crystal"]);
-    assert!(code == 0 && out.contains("never said") && out.contains("Not JSON; 13 bytes in base64"), "{out}");
+    assert!(
+        code == 0
+            && out.contains("never said")
+            && out.contains("Neither a session nor JSON; 13 bytes in base64"),
+        "{out}"
+    );
 }
 
 #[test]

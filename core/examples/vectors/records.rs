@@ -44,7 +44,8 @@ fn key() -> [u8; 16] {
 fn payload(text: &str) -> String {
     let (key, text) = (base64(&key()), text.repeat(12));
     format!(
-        r#"{{"key":"{key}","rot":1,"iat":1700000000000,"abs":1700086400000,"sub":"12345","auth":1700000000000,"epoch":4,"rat":1700000000000,"data":{{"text":"{text}"}}}}"#
+        "{key}.1.1700000000000.1700086400000.1700000000000\n{{\"sub\":\"12345\",\"auth\":1700000000000,\"epoch\":4}}\n\
+         {{\"text\":\"{text}\"}}"
     )
 }
 
@@ -104,10 +105,16 @@ fn unreadable(short: &str, long: &str) -> Vec<Unreadable> {
     vec![
         case("empty", "payload", "no bytes at all", false, b""),
         case("another-form", "payload", "a first byte that names no form", false, b"\x03{}"),
-        case("array", "payload", "JSON, but no object", false, b"[]"),
+        case(
+            "white-space",
+            "payload",
+            "a payload behind a line feed",
+            false,
+            &[b"\n", short.as_bytes()].concat(),
+        ),
         case("deflated-garbage", "inflate", "no deflate stream", false, b"\x02garbage"),
         case("deflated-without-length", "inflate", "the form, and no more", false, b"\x02"),
-        case("plain-where-sealed-is-demanded", "not-encrypted", "plain JSON", true, short.as_bytes()),
+        case("plain-where-sealed-is-demanded", "not-encrypted", "not sealed", true, short.as_bytes()),
         case(
             "deflated-where-sealed-is-demanded",
             "not-encrypted",
@@ -158,7 +165,7 @@ fn unreadable(short: &str, long: &str) -> Vec<Unreadable> {
             "payload",
             "sealed, but none of the forms inside",
             true,
-            &sealed("records", b"garbage"),
+            &sealed("records", b"\x03garbage"),
         ),
         case(
             "sealed-deflated-garbage",

@@ -247,7 +247,7 @@ fn spelled(honest: &Honest) -> Vec<Case> {
             format!("{}\u{e9}{}", &text[..20], &text[21..]),
         ),
         case("hex", "malformed", "hex for base64", crate::format::hex(&honest.bytes)),
-        case("json", "malformed", "the payload in plain text", session("{}")),
+        case("plain-text", "malformed", "the payload in plain text", session("{}")),
         case("jwt", "malformed", "a JSON Web Token", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjM0NSJ9.".to_owned()),
     ];
     cases.push(case("two-tokens", "malformed", "two tokens joined by a dot", format!("{text}.{text}")));

@@ -59,17 +59,14 @@ struct Token {
 
 /// The payload of a session with `data`.
 pub(crate) fn session(data: &str) -> String {
-    let sid = base64(&sid());
-    format!(
-        r#"{{"sid":"{sid}","rot":1,"iat":1700000000000,"abs":1700086400000,"ver":2,"sub":"12345","auth":1700000000000,"data":{data}}}"#
-    )
+    format!("{}\n{data}", reference())
 }
 
 /// The payload of a reference token.
 pub(crate) fn reference() -> String {
-    let sid = base64(&sid());
     format!(
-        r#"{{"sid":"{sid}","rot":1,"iat":1700000000000,"abs":1700086400000,"ver":2,"sub":"12345","auth":1700000000000}}"#
+        "{}.1.1700000000000.1700086400000.2\n{{\"sub\":\"12345\",\"auth\":1700000000000}}",
+        base64(&sid())
     )
 }
 

@@ -16,10 +16,11 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     codec::encode(bytes)
 }
 
-/// As [`encode`], for six bytes, which are eight characters. Allocates nothing.
-pub(crate) fn encode_array(bytes: [u8; 6]) -> [u8; 8] {
-    let mut text = [0; 8];
-    codec::encode_slice(&bytes, &mut text);
+/// As [`encode`], for `N` bytes, which are `M` characters. Allocates nothing.
+pub(crate) fn encode_array<const N: usize, const M: usize>(bytes: &[u8; N]) -> [u8; M] {
+    const { assert!(M == (N * 4).div_ceil(3)) };
+    let mut text = [0; M];
+    codec::encode_slice(bytes, &mut text);
     text
 }
 
@@ -54,10 +55,11 @@ mod tests {
     }
 
     #[test]
-    fn six_bytes_are_eight_characters() {
+    fn arrays_are_written_as_what_they_hold() {
         for bytes in [[0; 6], [0xff; 6], *b"\x01\x00\xfb\xff\x3e\x7f"] {
-            assert_eq!(encode_array(bytes)[..], *encode(&bytes).as_bytes());
+            assert_eq!(encode_array::<6, 8>(&bytes)[..], *encode(&bytes).as_bytes());
         }
+        assert_eq!(encode_array::<16, 22>(&[0xfb; 16])[..], *encode(&[0xfb; 16]).as_bytes());
     }
 
     #[test]

@@ -4,14 +4,10 @@ use crate::{
     error::{Error, Rejection},
     flash::{Flash, Messages},
     id::SubjectTag,
-    json::to_json,
     session::{Session, SessionData, State},
     time::{Expiry, Timestamp},
     token::{Kind, Plaintext},
 };
-
-/// Room for what a reference token holds, unless its subject is long.
-const REFERENCE_LEN: usize = 192;
 
 /// Tokens, epochs, ends.
 impl<T: SessionData> Session<T> {
@@ -95,7 +91,7 @@ impl<T: SessionData> Session<T> {
     pub fn reference_payload(&self) -> Result<Option<Plaintext>, Error> {
         let Some(names) = &self.facts.names else { return Ok(None) };
         let no_flash = Messages::default();
-        let meta = self.facts.meta(names, &no_flash, Kind::Reference);
-        Ok(Some(Plaintext::from(&to_json(&meta, REFERENCE_LEN)?[..])))
+        let payload = self.facts.meta(names, &no_flash, Kind::Reference).without_data()?;
+        Ok(Some(Plaintext::from(&payload[..])))
     }
 }

@@ -13,12 +13,11 @@ use crate::{
     error::{Error, Rejection, Unreadable},
     flash::{Flash, Messages},
     json::{Object, read_data},
-    payload::{Parsed, ParsedWith, Payload, Reference},
+    payload::{Parsed, Payload, Reference},
     record::Version,
     session::{Base, Facts, Names, OwnedClient, Session, SessionData, State},
     time::{Expiry, Timestamp},
     token::Opened,
-    wiped::Wiped,
 };
 
 /// How sessions come to be.
@@ -92,7 +91,12 @@ impl<T: SessionData> Session<T> {
     /// [`Error::Unreadable`] if the authentic payload doesn't fit `T`.
     pub fn from_cookie(opened: Opened) -> Result<Self, Error> {
         let expires_at = opened.expires_at();
-        Self::read(opened.into_payload().into(), &OfCookie, expires_at)
+        let (payload, (facts, flash)) = Payload::read(opened.into_payload().into(), |parsed| {
+            let version = Version { counter: parsed.counter(), nonce: 0 };
+            let id = parsed.id();
+            Ok(Facts::of(parsed, id.into(), version))
+        })?;
+        Self::active(facts, flash, payload, expires_at)
     }
 
     /// The session that a reference token names, from its record. `grace` is how long after a rotation a token of before may still be
@@ -109,24 +113,13 @@ impl<T: SessionData> Session<T> {
         now: Timestamp,
         grace: Duration,
     ) -> Result<Self, Error> {
-        let mut session =
-            Self::read(payload.into(), &OfRecord { reference, version, now, grace }, expires_at)?;
+        let (payload, (facts, flash)) = Payload::read(payload.into(), |record| {
+            reference.check(&record, now, grace)?;
+            Ok(Facts::of(record, reference.names.clone(), version))
+        })?;
+        let mut session = Self::active(facts, flash, payload, expires_at)?;
         session.token_expires_at = Some(reference.expires_at);
         Ok(session)
-    }
-
-    /// Everything in one pass; where that fails, first all but the data, which says what is wrong. (One pass also gives up on data that is
-    /// nested as deep as data may be: it stands one deeper in the payload.)
-    fn read(bytes: Wiped, origin: &impl Origin, expires_at: Timestamp) -> Result<Self, Error> {
-        let no_data = Error::Unreadable(Unreadable::Payload);
-        let (facts, flash, data) = if let Ok(mut parsed) = ParsedWith::<T>::of(&bytes) {
-            (origin.facts(&mut parsed)?, parsed.flash, parsed.data.ok_or(no_data)?)
-        } else {
-            let mut parsed = Parsed::of(&bytes)?;
-            let facts = origin.facts(&mut parsed)?;
-            (facts, parsed.flash, read_data(parsed.data.ok_or(no_data)?.get().as_bytes())?)
-        };
-        Ok(Self::loaded(facts, flash, Payload::known(bytes), expires_at, data))
     }
 
     pub(super) fn active(
@@ -136,16 +129,12 @@ impl<T: SessionData> Session<T> {
         expires_at: Timestamp,
     ) -> Result<Self, Error> {
         let data = read_data(payload.data())?;
-        Ok(Self::loaded(facts, flash, payload, expires_at, data))
-    }
-
-    fn loaded(facts: Facts, flash: Messages, payload: Payload, expires_at: Timestamp, data: T) -> Self {
-        Self {
+        Ok(Self {
             token_expires_at: Some(expires_at),
             flash: Flash::arrived(flash.clone()),
             base: Some(Base { payload, flash }),
             ..Self::untouched(State::Active, facts, expires_at, data)
-        }
+        })
     }
 
     /// Checks the client of this request against the one the session is bound to, and binds a session that isn't bound yet, or was
@@ -170,60 +159,41 @@ impl<T: SessionData> Session<T> {
     }
 }
 
-/// Where a payload comes from.
-trait Origin {
-    /// Checks that it is what it should be, and takes what it says of the session.
-    fn facts<D>(&self, parsed: &mut ParsedWith<'_, D>) -> Result<Facts, Error>;
-}
-
-struct OfCookie;
-
-impl Origin for OfCookie {
-    fn facts<D>(&self, parsed: &mut ParsedWith<'_, D>) -> Result<Facts, Error> {
-        let id = parsed.sid.take().ok_or(Error::Unreadable(Unreadable::Payload))?;
-        let version = Version { counter: parsed.ver, nonce: 0 };
-        Ok(Facts::of(parsed, id.into(), version))
-    }
-}
-
-struct OfRecord<'a> {
-    reference: &'a Reference,
-    version: Version,
-    now: Timestamp,
-    grace: Duration,
-}
-
-impl Origin for OfRecord<'_> {
-    fn facts<D>(&self, parsed: &mut ParsedWith<'_, D>) -> Result<Facts, Error> {
-        let reference = self.reference;
-        if parsed.key != Some(reference.key()) {
+impl Reference {
+    /// Whether a record is the one that this token names, as it was when the token was made.
+    fn check(&self, record: &Parsed<'_>, now: Timestamp, grace: Duration) -> Result<(), Error> {
+        if record.key() != self.key() {
             return Err(Error::Unreadable(Unreadable::OtherSession));
         }
-        if parsed.rot > reference.rotation {
-            let rotated_at = parsed.rat.unwrap_or_default();
-            return Err(Rejection::of_old_token(rotated_at, self.now, self.grace).into());
+        if record.rot > self.rotation {
+            let rotated_at = record.rotated_at().unwrap_or_default();
+            return Err(Rejection::of_old_token(rotated_at, now, grace).into());
         }
         // A store that lost the rotation is behind the token: there is no telling what else it lost.
-        if parsed.rot < reference.rotation || parsed.sub.as_deref() != reference.subject() {
+        if record.rot < self.rotation || record.subject() != self.subject() {
             return Err(Rejection::Revoked.into());
         }
-        Ok(Facts::of(parsed, reference.names.clone(), self.version))
+        Ok(())
     }
 }
 
 impl Facts {
-    pub(super) fn of<D>(parsed: &mut ParsedWith<'_, D>, names: Names, version: Version) -> Self {
-        Self {
+    /// What a payload says of a session, and its flash messages.
+    pub(super) fn of(parsed: Parsed<'_>, names: Names, version: Version) -> (Self, Messages) {
+        let rotated_at = parsed.rotated_at();
+        let attributes = parsed.attributes;
+        let facts = Self {
             names: Some(names),
             created_at: parsed.iat,
             absolute_end: parsed.abs,
             rotation: parsed.rot,
             version,
-            subject: parsed.sub.take().map(Cow::into_owned),
-            authenticated_at: parsed.auth,
-            epoch: parsed.epoch,
-            rotated_at: parsed.rat,
-            binding: parsed.bind.take().map(|Object(bind)| bind),
-        }
+            subject: attributes.sub.map(Cow::into_owned),
+            authenticated_at: attributes.auth,
+            epoch: attributes.epoch,
+            rotated_at,
+            binding: attributes.bind.map(|Object(bind)| bind),
+        };
+        (facts, attributes.flash)
     }
 }

@@ -53,7 +53,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// What is to be written: JSON.
+    /// What is to be written.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.payload.as_bytes()

@@ -15,7 +15,7 @@ use crate::{
         is_nested_too_deep, may_be_reordered, may_hold_wide_integer, parse, read_data, to_json, to_value,
     },
     merge::{MergePolicies, merge},
-    payload::{Meta, Parsed, Payload},
+    payload::{Attributes, Meta, Parsed, Payload},
     record::Version,
     session::{Base, Facts, Names, Session, SessionData, State},
     time::Timestamp,
@@ -248,17 +248,16 @@ impl<T: SessionData> Session<T> {
         if !policies.has_survivors() || !self.data_touched || self.replaced {
             return Ok(None);
         }
-        let before = Parsed::of(base.payload.as_bytes())?;
+        let before = base.payload.parsed()?;
         let same_record = |parsed: &Parsed<'_>| {
             // Who signs in makes the session of a visitor theirs; of one who was signed in nothing goes to another.
-            let same_subject = before.sub.is_none() || before.sub == parsed.sub;
-            parsed.key == self.key() && same_subject && before.sub.as_deref() == self.subject()
+            let same_subject = before.subject().is_none() || before.subject() == parsed.subject();
+            parsed.key() == names.key && same_subject && before.subject() == self.subject()
         };
         let (payload, found) = Payload::read(Wiped::from(theirs.to_vec()), |parsed| {
-            Ok(same_record(parsed)
-                .then(|| (core::mem::take(&mut parsed.flash), Facts::of(parsed, names.clone(), version))))
+            Ok(same_record(&parsed).then(|| Facts::of(parsed, names.clone(), version)))
         })?;
-        let Some((flash, facts)) = found else { return Ok(None) };
+        let Some((facts, flash)) = found else { return Ok(None) };
         let base = self.base_value()?;
         let surviving = policies.surviving(&base, &to_value(&self.data)?);
         if surviving == base {
@@ -309,25 +308,21 @@ impl<T: SessionData> Session<T> {
 
     /// Checks that a record is that of this session, and of the same rotation and subject as what this request loaded.
     fn same_session(&self, theirs: Zeroizing<Vec<u8>>) -> Result<(Payload, Messages), Error> {
-        let base = self.base.as_ref().map(|base| Parsed::of(base.payload.as_bytes())).transpose()?;
+        let base = self.base.as_ref().map(|base| base.payload.parsed()).transpose()?;
         Payload::read(theirs.into(), |parsed| {
-            if parsed.key != self.key() {
+            if Some(parsed.key()) != self.key() {
                 return Err(Error::Unreadable(Unreadable::OtherSession));
             }
-            if base.is_none_or(|base| base.rot != parsed.rot || base.sub != parsed.sub) {
+            if base.is_none_or(|base| base.rot != parsed.rot || base.subject() != parsed.subject()) {
                 return Err(Rejection::Superseded.into());
             }
-            Ok(core::mem::take(&mut parsed.flash))
+            Ok(parsed.attributes.flash)
         })
     }
 
     /// The data as JSON if it differs from what was loaded: compared as bytes first, then, where bytes don't tell, as trees.
     fn changed_data(&self) -> Result<Option<Wiped>, Error> {
-        let before = match (&self.base, &self.known) {
-            // Not looked for where it needn't be.
-            (Some(base), Some(known)) if base.payload.ends_with(known) => Text::Loaded(known),
-            _ => self.base_data()?,
-        };
+        let before = self.base_data()?;
         let mine = to_json(&self.data, before.len() + 64)?;
         if *mine == *before {
             return Ok(None);
@@ -398,18 +393,18 @@ impl Facts {
         let record = kind == Kind::Record;
         let held = kind != Kind::Reference;
         Meta {
-            sid: (!record).then_some(&names.id),
-            key: record.then_some(names.key),
+            name: if record { names.key.as_bytes() } else { names.id.as_bytes() },
             rot: self.rotation,
             iat: self.created_at,
             abs: self.absolute_end,
-            ver: (!record).then_some(self.version.counter),
-            sub: self.subject.as_deref(),
-            auth: self.authenticated_at,
-            epoch: self.epoch.filter(|_| held),
-            rat: self.rotated_at.filter(|_| record),
-            bind: self.binding.as_ref().filter(|_| held),
-            flash,
+            last: if record { self.rotated_at.unwrap_or_default().as_millis() } else { self.version.counter },
+            attributes: Attributes {
+                sub: self.subject.as_deref(),
+                auth: self.authenticated_at,
+                epoch: self.epoch.filter(|_| held),
+                bind: self.binding.as_ref().filter(|_| held),
+                flash,
+            },
         }
     }
 }

@@ -152,7 +152,7 @@ impl Header {
 /// How a token begins: version, flags and key id in eight characters.
 pub(super) fn head(flags: u8, key_id: KeyId) -> [u8; 8] {
     let [a, b, c, d] = *key_id.as_bytes();
-    encoding::encode_array([VERSION, flags, a, b, c, d])
+    encoding::encode_array(&[VERSION, flags, a, b, c, d])
 }
 
 fn check(version: u8, flags: u8) -> Result<Kind, Rejection> {

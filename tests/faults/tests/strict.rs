@@ -72,7 +72,7 @@ async fn strangers_leave_nothing() {
     for number in 0..INVENTED {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_le_bytes());
-        let payload = format!(r#"{{"sid":"{}","rot":0,"iat":0,"abs":{}}}"#, Key::from_bytes(id), u64::MAX);
+        let payload = format!("{}.0.0.{}.1\n", Key::from_bytes(id), u64::MAX);
         let token = codec.seal((&payload).into(), Timestamp::MAX, false, &OsRandom).expect("a random source");
         let uuid = format!("00000000-0000-4000-8000-{number:012}");
         for value in [token.as_str(), &uuid, "", &Key::from_bytes(id).to_string()] {

@@ -226,14 +226,33 @@ fn hint(cookie_name: &str, reason: Rejection, header: &Header, at: Timestamp) ->
     }
 }
 
-/// A payload for people: JSON laid out, anything else in base64.
+/// A payload for people: the JSON in it laid out, or all of it in base64 where that isn't what it is.
 pub(crate) fn readable(payload: &[u8]) -> String {
-    serde_json::from_slice::<serde_json::Value>(payload)
-        .and_then(|value| serde_json::to_string_pretty(&value))
-        .map_or_else(
-            |_| format!("Not JSON; {} bytes in base64:\n{}", payload.len(), STANDARD.encode(payload)),
-            |json| harmless(&json),
-        )
+    let text = str::from_utf8(payload).ok();
+    text.and_then(|text| laid_out(text).or_else(|| session_laid_out(text))).map_or_else(
+        || {
+            format!(
+                "Neither a session nor JSON; {} bytes in base64:\n{}",
+                payload.len(),
+                STANDARD.encode(payload)
+            )
+        },
+        |text| harmless(&text),
+    )
+}
+
+fn laid_out(json: &str) -> Option<String> {
+    let value = serde_json::from_str::<serde_json::Value>(json).ok()?;
+    serde_json::to_string_pretty(&value).ok()
+}
+
+/// What a session's token holds: a line, and JSON behind it (`core/FORMAT.md`, section 6).
+fn session_laid_out(payload: &str) -> Option<String> {
+    let (first, rest) = payload.split_once('\n')?;
+    let (attributes, data) = rest.split_once('\n').unwrap_or((rest, ""));
+    let json = [attributes, data].into_iter().filter(|json| !json.is_empty());
+    let json = json.map(laid_out).collect::<Option<Vec<_>>>()?;
+    (first.split('.').count() == 5).then(|| [&[first.to_owned()], &json[..]].concat().join("\n"))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
