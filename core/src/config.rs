@@ -80,7 +80,7 @@ pub struct Config {
     pub encrypt_at_rest: bool,
     /// Deflates records of at least this many bytes.
     pub compress_records_from: Option<usize>,
-    /// Most bytes of a stored session, as JSON: 1 MiB by default. A larger one is refused.
+    /// Most bytes of a stored session's payload: 1 MiB by default. A larger one is refused.
     pub max_record_len: usize,
     /// Deflates cookie-held sessions: off, because lengths tell about what is inside. Turn it on only where no attacker can write
     /// text beside a secret, and when sessions would not fit otherwise.

@@ -44,7 +44,7 @@ pub enum Error {
         "the session has {actual} bytes, a store keeps at most {limit} of one: store less, or raise `max_record_len`"
     )]
     RecordTooLarge {
-        /// Bytes of the session as JSON.
+        /// Bytes of the session's payload.
         actual: usize,
         /// Bytes that are allowed.
         limit: usize,

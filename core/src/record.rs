@@ -1,4 +1,4 @@
-//! What a store keeps of a session: a version, and a payload as plain JSON, deflated, or sealed.
+//! What a store keeps of a session: a version, and a payload as it is, deflated, or sealed.
 
 use alloc::vec::Vec;
 

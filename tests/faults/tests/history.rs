@@ -346,7 +346,7 @@ impl Store for Faulty {
 
 /// The same record, as if its data were that of the first session.
 fn mixed(mut found: Found) -> Found {
-    let text = String::from_utf8(found.record.payload.to_vec()).expect("plain JSON in this process");
+    let text = String::from_utf8(found.record.payload.to_vec()).expect("plain text in this process");
     let (before, rest) = text.split_once(r#""owner":"owner-"#).expect("data with an owner");
     let (_, after) = rest.split_once('"').expect("a string in quotes");
     found.record.payload = format!(r#"{before}"owner":"owner-0"{after}"#).into();

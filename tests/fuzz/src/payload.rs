@@ -41,11 +41,11 @@ fn sealed(codec: &TokenCodec, payload: &[u8]) -> Option<session_core::Opened> {
 fn held(payload: &[u8]) {
     let Some(opened) = sealed(&HELD, payload) else { return };
     let Ok(mut session) = Session::<Any>::from_cookie(opened) else { return };
-    let fields = Fields::of(payload);
-    fields.facts(&session);
-    assert!(fields.id("sid").is_some_and(|id| session.key() == Some(id.key())));
-    assert_eq!(session.version().counter, fields.number("ver").unwrap_or(0));
-    assert_eq!(session.data().0, fields.data());
+    let lines = Lines::of(payload);
+    lines.facts(&session);
+    assert_eq!(session.key(), Some(lines.id().key()));
+    assert_eq!(session.version().counter, lines.numbers[3]);
+    assert_eq!(session.data().0, lines.data());
 
     // It can be changed and saved, and is then what it was made.
     let policy = ClientBinding::ip().and_user_agent();
@@ -71,93 +71,102 @@ fn held(payload: &[u8]) {
 fn reference(payload: &[u8]) {
     let Some(opened) = sealed(&REFERENCE, payload) else { return };
     let Ok(reference) = Reference::from_token(opened) else { return };
-    let fields = Fields::of(payload);
-    assert_eq!(Some(reference.rotation()), fields.number("rot"));
-    assert_eq!(Some(reference.absolute_end().as_millis()), fields.number("abs"));
-    assert_eq!(reference.counter(), fields.number("ver").unwrap_or(0));
-    assert_eq!(reference.subject(), fields.text("sub").as_deref());
-    assert!(fields.id("sid").is_some_and(|id| reference.key() == id.key()));
+    let lines = Lines::of(payload);
+    let said = [reference.rotation(), reference.absolute_end().as_millis(), reference.counter()];
+    assert_eq!(said, [lines.numbers[0], lines.numbers[2], lines.numbers[3]]);
+    assert_eq!(reference.subject(), lines.text("sub").as_deref());
+    assert_eq!(reference.key(), lines.id().key());
 }
 
 /// A record answers a reference only if it is the same session's, of the same rotation and subject.
 fn record(payload: &[u8]) {
-    let sid = "oKGio6SlpqeoqaqrrK2urw";
-    let token = format!(r#"{{"sid":"{sid}","rot":1,"iat":1,"abs":9,"sub":"12345"}}"#);
-    let reference = Reference::from_token(sealed(&REFERENCE, token.as_bytes()).unwrap()).unwrap();
+    let token = b"oKGio6SlpqeoqaqrrK2urw.1.1.9.1\n{\"sub\":\"12345\"}";
+    let reference = Reference::from_token(sealed(&REFERENCE, token).unwrap()).unwrap();
     let stored = Zeroizing::new(payload.to_vec());
     let version = Version { counter: 3, nonce: 4 };
     let Ok(session) = Session::<Any>::from_record(&reference, version, NOW, stored, NOW, GRACE) else {
         return;
     };
-    let fields = Fields::of(payload);
-    fields.facts(&session);
-    assert_eq!(fields.text("key"), Some(reference.key().to_string()));
+    let lines = Lines::of(payload);
+    lines.facts(&session);
+    assert_eq!(lines.name, reference.key().to_string());
     assert_eq!((session.rotation(), session.subject()), (1, Some("12345")));
     assert_eq!((session.key(), session.version()), (Some(reference.key()), version));
-    assert_eq!(session.data().0, fields.data());
+    assert_eq!(session.data().0, lines.data());
 }
 
-/// A payload's fields by another reader. Whatever was accepted has none of its own fields twice.
-struct Fields(Vec<(String, Box<serde_json::value::RawValue>)>);
+/// A payload by another reader, as section 6 of `core/FORMAT.md` says. Whatever was accepted has none of its own attributes twice.
+struct Lines<'a> {
+    name: &'a str,
+    numbers: Vec<u64>,
+    attributes: Attributes,
+    data: Option<&'a str>,
+}
 
-impl Fields {
-    fn of(payload: &[u8]) -> Self {
-        const KNOWN: [&str; 13] = [
-            "sid", "key", "rot", "iat", "abs", "ver", "sub", "auth", "epoch", "rat", "bind", "flash", "data",
-        ];
-        let fields: Self = serde_json::from_slice(payload).expect("an object");
+impl<'a> Lines<'a> {
+    fn of(payload: &'a [u8]) -> Self {
+        const KNOWN: [&str; 5] = ["sub", "auth", "epoch", "bind", "flash"];
+        let mut lines = str::from_utf8(payload).expect("text").splitn(3, '\n');
+        let mut first = lines.next().unwrap().split('.');
+        let name = first.next().unwrap();
+        let numbers: Vec<u64> = first
+            .map(|digits| {
+                let number = digits.parse::<u64>().expect("a number");
+                assert_eq!(number.to_string(), digits);
+                number
+            })
+            .collect();
+        assert_eq!(numbers.len(), 4);
+        let attributes = match lines.next().expect("a second line") {
+            "" => Attributes(Vec::new()),
+            json => serde_json::from_str::<Attributes>(json).expect("an object"),
+        };
         for known in KNOWN {
-            let count = fields.0.iter().filter(|(name, _)| name == known).count();
+            let count = attributes.0.iter().filter(|(name, _)| name == known).count();
             assert!(count <= 1, "{known} is there {count} times");
         }
-        fields
-    }
-
-    fn raw(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.get())
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.raw(name).map(|raw| raw.parse().expect("digits alone"))
+        Self { name, numbers, attributes, data: lines.next() }
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.raw(name).and_then(|raw| serde_json::from_str(raw).expect("text, or null"))
+        let attribute = self.attributes.0.iter().find(|(found, _)| found == name);
+        attribute.and_then(|(_, raw)| serde_json::from_str(raw.get()).expect("text, or null"))
     }
 
-    fn id(&self, name: &str) -> Option<SessionId> {
-        SessionId::parse(&self.text(name)?)
+    fn id(&self) -> SessionId {
+        SessionId::parse(self.name).expect("an id")
     }
 
     fn data(&self) -> Value {
-        serde_json::from_str(self.raw("data").expect("data is there")).expect("JSON")
+        serde_json::from_str(self.data.expect("data is there")).expect("JSON")
     }
 
     fn facts(&self, session: &Session<Any>) {
-        assert_eq!(Some(session.rotation()), self.number("rot"));
-        assert_eq!(Some(session.created_at().as_millis()), self.number("iat"));
-        assert_eq!(Some(session.absolute_end().as_millis()), self.number("abs"));
+        let said = [session.rotation(), session.created_at().as_millis(), session.absolute_end().as_millis()];
+        assert_eq!(said[..], self.numbers[..3]);
         assert_eq!(session.subject(), self.text("sub").as_deref());
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
+struct Attributes(Vec<(String, Box<serde_json::value::RawValue>)>);
+
+impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
 
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields;
+            type Value = Attributes;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
+                let mut attributes = Vec::new();
+                while let Some(attribute) = map.next_entry()? {
+                    attributes.push(attribute);
                 }
-                Ok(Fields(fields))
+                Ok(Attributes(attributes))
             }
         }
 

@@ -90,7 +90,7 @@ fn agree(stored: &[u8]) {
 
 fn form(plain: &[u8]) -> Result<Vec<u8>, Unreadable> {
     match plain.first() {
-        Some(b'{') => Ok(plain.to_vec()),
+        Some(b'!'..=b'~') => Ok(plain.to_vec()),
         Some(2) => reference::inflate_frame(&plain[1..]).ok_or(Unreadable::Inflate),
         _ => Err(Unreadable::Payload),
     }

@@ -125,8 +125,8 @@ Examples:
   session open --format crystal --kdf-iterations 100000 --allow-sha1 - < cookie.txt
   session open --format iron - < seal.txt
 
-What is shown contains the session's id: treat it like the token. JSON payloads are laid out for reading;
-their exact bytes are in the output of --json, in base64.")]
+What is shown contains the session's id: treat it like the token. JSON in it is laid out for
+reading; the exact bytes are in the output of --json, in base64.")]
 pub(crate) struct Open {
     #[command(flatten)]
     token: TokenSource,
@@ -278,10 +278,10 @@ impl From<TokenKind> for Kind {
     after_help = "\
 Examples:
   printf %s '{\"hello\":\"world\"}' | session seal --cookie-name demo --expires-in 3600
-  session seal --cookie-name demo --kind reference --expires-at 1767225600000 < payload.json
+  session seal --cookie-name demo --kind reference --expires-at 1767225600000 < payload.txt
 
 Standard input is sealed byte for byte, a line feed at its end included. A server that is to accept the token wants
-the JSON that core/FORMAT.md specifies."
+the payload that core/FORMAT.md specifies."
 )]
 pub(crate) struct Seal {
     /// The cookie that the token is for
