@@ -110,19 +110,17 @@ pub(crate) struct ParsedAttributes<'a> {
 impl<'a> Parsed<'a> {
     /// Reads both lines. Gives too where the data begins, if there is any.
     pub(crate) fn of(payload: &'a [u8]) -> Result<(Self, Option<usize>), Error> {
+        Self::of_lines(payload).ok_or(Error::Unreadable(Unreadable::Payload))
+    }
+
+    fn of_lines(payload: &'a [u8]) -> Option<(Self, Option<usize>)> {
         let (first, rest) = split(payload, b'\n');
-        let (second, data) = split(rest.unwrap_or_default(), b'\n');
-        let read = || {
-            // Without a second line there is no end of the first.
-            rest?;
-            let mut parsed = Self::of_first_line(first)?;
-            if !second.is_empty() {
-                Object(parsed.attributes) = from_json(second)?;
-            }
-            Some(parsed)
-        };
-        let data = data.map(|data| payload.len() - data.len());
-        read().map(|parsed| (parsed, data)).ok_or(Error::Unreadable(Unreadable::Payload))
+        let (second, data) = split(rest?, b'\n');
+        let mut parsed = Self::of_first_line(first)?;
+        if !second.is_empty() {
+            Object(parsed.attributes) = from_json(second)?;
+        }
+        Some((parsed, data.map(|data| payload.len() - data.len())))
     }
 
     fn of_first_line(line: &[u8]) -> Option<Self> {
@@ -177,7 +175,10 @@ fn split(text: &[u8], end: u8) -> (&[u8], Option<&[u8]>) {
 fn number(digits: &[u8]) -> Option<u64> {
     match digits {
         [b'0'] => Some(0),
-        [b'1'..=b'9', ..] => core::str::from_utf8(digits).ok()?.parse().ok(),
+        [b'1'..=b'9', ..] => digits.iter().try_fold(0_u64, |number, digit| {
+            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+            number.checked_mul(10)?.checked_add(digit.into())
+        }),
         _ => None,
     }
 }
