@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 use crate::{
     binding::{Client, ClientBinding},
     crypto::KeyRing,
-    error::{Error, Rejection, Unreadable},
+    error::{Error, Rejection},
     flash::{Flash, Messages},
     json::{Object, read_data},
-    payload::{Parsed, Payload, Reference},
+    payload::{Parsed, Payload},
     record::Version,
+    reference::Reference,
     session::{Base, Facts, Names, OwnedClient, Session, SessionData, State},
     time::{Expiry, Timestamp},
     token::Opened,
@@ -155,24 +156,6 @@ impl<T: SessionData> Session<T> {
             }
         }
         self.client = Some(OwnedClient::of(client));
-        Ok(())
-    }
-}
-
-impl Reference {
-    /// Whether a record is the one that this token names, as it was when the token was made.
-    fn check(&self, record: &Parsed<'_>, now: Timestamp, grace: Duration) -> Result<(), Error> {
-        if record.key() != self.key() {
-            return Err(Error::Unreadable(Unreadable::OtherSession));
-        }
-        if record.rot > self.rotation {
-            let rotated_at = record.rotated_at().unwrap_or_default();
-            return Err(Rejection::of_old_token(rotated_at, now, grace).into());
-        }
-        // A store that lost the rotation is behind the token: there is no telling what else it lost.
-        if record.rot < self.rotation || record.subject() != self.subject() {
-            return Err(Rejection::Revoked.into());
-        }
         Ok(())
     }
 }
