@@ -32,8 +32,11 @@ export function session<T extends object>(sessions: Sessions<T> | ((c: never) =>
     c.set('session', session as never);
     await next();
     // Hono merges headers in its own way when `c.res` is replaced: it is told only what to add.
-    const vary = c.res.headers.get('vary');
-    const { headers } = await provider.commit(session, new Response(null, vary === null ? {} : { headers: { vary } }));
+    const said = ['vary', 'cache-control'].flatMap((name) => {
+      const value = c.res.headers.get(name);
+      return value === null ? [] : [[name, value] as [string, string]];
+    });
+    const { headers } = await provider.commit(session, new Response(null, { headers: said }));
     for (const [name, value] of headers) c.header(name, value, { append: name === 'set-cookie' });
   };
 }

@@ -14,8 +14,9 @@
  * session.flash.set('notice', 'Saved');
  * await commitTo(sessions, session, jar);
  */
+import { tellCaches } from '../caching.js';
 import { type JarOptions, parseSetCookie } from '../cookie-jar.js';
-import type { Session } from '../session.js';
+import { type Session, access } from '../session.js';
 import type { Client, HandlerOptions, Sessions } from '../sessions.js';
 
 /** What `cookies()` of `next/headers` gives, and the `cookies` of a `NextRequest`. */
@@ -67,10 +68,10 @@ async function commit<T extends object>(sessions: Sessions<T>, session: Session<
   const { cookies } = response as { cookies?: WritableCookies };
   if (cookies === undefined) return sessions.commit(session, response);
   const line = await sessions.setCookie(session);
+  tellCaches(response.headers, line !== null, access.read(session));
   if (line === null) return response;
   const { name, value, options } = parseSetCookie(line);
   cookies.set(name, value, options);
-  response.headers.set('cache-control', 'no-store');
   forward(request, response, name, value);
   return response;
 }
