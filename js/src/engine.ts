@@ -35,6 +35,7 @@ let exports: Exports | undefined;
 /** Goes up with every new instance: providers of an older one are gone. */
 let generation = 0;
 let memory = new Uint8Array();
+let tail = memory;
 let view = new DataView(memory.buffer);
 /** Where the next field is written to or read from, and where the answer ends. */
 let cursor = 0;
@@ -108,9 +109,15 @@ export function begin(bytes: number, fields: number): void {
 /** A field of text. It needs up to three bytes for each of its UTF-16 units. @internal */
 export function text(value: string | null | undefined): void {
   if (value === null || value === undefined) return absent();
-  const { written } = encoder.encodeInto(value, memory.subarray(cursor + 4));
+  const { written } = encoder.encodeInto(value, from(cursor + 4));
   view.setUint32(cursor, written, true);
   cursor += 4 + written;
+}
+
+/** The memory from a place on. Kept: the first field always begins at the same. */
+function from(start: number): Uint8Array {
+  if (tail.buffer !== memory.buffer || tail.byteOffset !== start) tail = memory.subarray(start);
+  return tail;
 }
 
 /** A field of one byte for each character, as header values are. @internal */

@@ -24,17 +24,34 @@ export interface Binding {
   ua?: string;
 }
 
-/** Times are milliseconds since the epoch. @internal */
-export interface Payload {
+/** The first line of a payload: whose session it is, rotations, beginning and end, saves. Times are milliseconds since the epoch. @internal */
+export interface Head {
   sid: string;
   rot: number;
   iat: number;
   abs: number;
-  ver: number;
-  sub?: string;
-  auth?: number;
-  bind?: Binding;
-  flash?: Record<string, string>;
+  last: number;
+}
+
+/** Second line: what not every session has. There may be others, which are kept. `null` stands for absence. @internal */
+export interface Attributes {
+  sub?: string | null | undefined;
+  auth?: number | null | undefined;
+  epoch?: number | null | undefined;
+  bind?: Binding | null | undefined;
+  flash?: Record<string, string> | undefined;
+}
+
+/** Both lines: all that a reference has. @internal */
+export interface Lines {
+  /** As it stands there: most requests need nothing of it. */
+  first: string;
+  attributes: Attributes;
+}
+
+/** And the application's data, as it stands there and as it was read. @internal */
+export interface Payload extends Lines {
+  json: string;
   data: unknown;
 }
 
@@ -57,29 +74,58 @@ export interface Draft {
   expiresAt: number;
 }
 
-/** What a payload says; `null` if it says nothing: authentic, but of a later version. @internal */
+/** The id, and four numbers in the one way to write them. */
+const FIRST_LINE = /^[\w-]{21}[AQgw](\.(?!0\d)\d+){4}\n/;
+
+/** What the payload of a session says that lies in its cookie; `null` if it can't be read: authentic, but of a later version. @internal */
 export function read(payload: string): Payload | null {
-  let said: Partial<Payload> | null;
+  const lines = readLines(payload);
+  if (lines === null) return null;
+  const json = payload.slice(lines.end + 1);
+  const data = parse(json);
+  return data === undefined ? null : { first: lines.first, attributes: lines.attributes, json, data };
+}
+
+/** What a reference says; `null` if it can't be read. Behind `end` anything may stand. @internal */
+export function readLines(payload: string): (Lines & { end: number }) | null {
+  if (!FIRST_LINE.test(payload)) return null;
+  const first = payload.indexOf('\n');
+  const second = payload.indexOf('\n', first + 1);
+  const end = second === -1 ? payload.length : second;
+  const text = payload.slice(first + 1, end);
+  const attributes = text === '' ? {} : parse(text);
+  if (typeof attributes !== 'object' || attributes === null || Array.isArray(attributes)) return null;
+  return { first: payload.slice(0, first), attributes, end };
+}
+
+/** What the first line says. @internal */
+export function head({ first }: Lines): Head {
+  const [sid = '', ...digits] = first.split('.');
+  const [rot = 0, iat = 0, abs = 0, last = 0] = digits.map(Number);
+  return { sid, rot, iat, abs, last };
+}
+
+/** `undefined` for what is no JSON. */
+function parse(text: string): unknown {
   try {
-    said = JSON.parse(payload) as Partial<Payload> | null;
+    return JSON.parse(text);
   } catch {
-    return null;
+    return undefined;
   }
-  const whole = typeof said?.sid === 'string' && typeof said.rot === 'number' && typeof said.iat === 'number' && typeof said.abs === 'number';
-  return whole ? (said as Payload) : null;
 }
 
 /** Whether the client is the one that the session is bound to. A session that isn't bound yet takes anyone. @internal */
-export function isBoundTo(provider: Provider, { sid, bind }: Payload, who: BoundTo): boolean {
-  if (bind === undefined) return true;
+export function isBoundTo(provider: Provider, lines: Lines, who: BoundTo): boolean {
+  const { bind } = lines.attributes;
+  if (bind === undefined || bind === null) return true;
   const { bindsIp, bindsUserAgent } = provider.about;
-  const asked = provider.bind(sid, bind.kid, who);
+  const asked = provider.bind(head(lines).sid, bind.kid, who);
   return asked?.ip === (bindsIp ? bind.ip : undefined) && asked?.ua === (bindsUserAgent ? bind.ua : undefined) && asked !== null;
 }
 
 /** The payload of a session that begins, with nothing in it. @internal */
 export function begun(provider: Provider, now: number): Payload {
-  return { sid: '', rot: 0, iat: now, abs: now + provider.about.absolute, ver: 0, data: {} };
+  return { first: `.0.${now}.${now + provider.about.absolute}.0`, attributes: {}, json: '{}', data: {} };
 }
 
 /**
@@ -98,12 +144,14 @@ export function draft(
   now: number,
 ): Draft | null {
   const { idle, slides, bindsIp, bindsUserAgent } = provider.about;
+  const { attributes } = payload;
+  const before = head(payload);
   // A binding under an older key is made anew, like one that isn't there.
-  const rebind = (bindsIp || bindsUserAgent) && (payload.bind === undefined || payload.bind.kid !== provider.bind(payload.sid, null, who)?.kid);
+  const rebind = (bindsIp || bindsUserAgent) && (!attributes.bind || attributes.bind.kid !== provider.bind(before.sid, null, who)?.kid);
   const signsIn = changes !== null && changes.authenticated;
   // Who signs in gets all of both timeouts, as in Rust; the same subject again keeps a later end (a session that is remembered).
-  const handedOver = signsIn && changes.subject !== payload.sub;
-  const abs = signsIn ? Math.max(now + provider.about.absolute, handedOver ? 0 : payload.abs) : payload.abs;
+  const handedOver = signsIn && changes.subject !== attributes.sub;
+  const abs = signsIn ? Math.max(now + provider.about.absolute, handedOver ? 0 : before.abs) : before.abs;
   const extended = Math.min(now + idle, abs);
 
   if (changes === null && !(rebind && opened !== null)) {
@@ -114,26 +162,21 @@ export function draft(
   }
 
   const { subject = null, authenticated = false, regenerated = false, flash, data = null } = changes ?? {};
-  const { data: before, flash: flashBefore, bind, ...kept } = payload;
-  const messages = flash ?? flashBefore ?? {};
-  const sid = opened === null ? newId() : payload.sid;
-  const binding = rebind ? provider.bind(sid, null, who) : bind;
-  const { epoch: _, ...rest } = kept as typeof kept & { epoch?: number };
-  const meta = {
+  const { sub, auth, epoch, bind, flash: arrived = {}, ...later } = attributes;
+  const messages = flash ?? arrived;
+  const sid = opened === null ? newId() : before.sid;
+  const rot = before.rot + (opened !== null && (regenerated || subject !== null) ? 1 : 0);
+  const second = JSON.stringify({
+    sub: subject ?? sub,
+    auth: authenticated ? now : auth,
     // The epoch counts how often Rust revoked the sessions of the subject before: of another one it says nothing.
-    ...(subject === null ? kept : rest),
-    sid,
-    abs,
-    rot: payload.rot + (opened !== null && (regenerated || subject !== null) ? 1 : 0),
-    ver: (payload.ver ?? 0) + 1,
-    ...(subject === null ? {} : { sub: subject }),
-    ...(authenticated ? { auth: now } : {}),
-    ...(binding === undefined || binding === null ? {} : { bind: binding }),
-    ...(Object.keys(messages).length === 0 ? {} : { flash: messages }),
-  };
-  const head = JSON.stringify(meta).slice(0, -1);
+    epoch: subject === null ? epoch : undefined,
+    bind: (rebind ? provider.bind(sid, null, who) : bind) ?? undefined,
+    flash: Object.keys(messages).length === 0 ? undefined : messages,
+    ...later,
+  } satisfies Attributes);
   return {
-    payload: `${head},"data":${data ?? JSON.stringify(before)}}`,
+    payload: `${sid}.${rot}.${before.iat}.${abs}.${before.last + 1}\n${second === '{}' ? '' : second}\n${data ?? payload.json}`,
     expiresAt: opened === null || handedOver ? extended : Math.max(slides || signsIn ? extended : 0, opened.expiresAt),
   };
 }

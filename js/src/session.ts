@@ -1,6 +1,6 @@
 import { NotJsonError } from './errors.js';
 import { Flash } from './flash.js';
-import { type Changes, type Draft, type Payload, type Rejection, begun, draft, read } from './payload.js';
+import { type Changes, type Draft, type Payload, type Rejection, begun, draft, head, read } from './payload.js';
 import type { BoundTo, Opened, Provider } from './provider.js';
 
 /** Where a session came from, and who asks. @internal */
@@ -100,14 +100,14 @@ export class Session<T extends object = Record<string, unknown>> {
 
   /** Messages for the next request. */
   get flash(): Flash {
-    const { flash } = this.#read();
-    return (this.#flash ??= new Flash(flash ?? {}));
+    const { attributes } = this.#read();
+    return (this.#flash ??= new Flash(attributes.flash ?? {}));
   }
 
   /** Who is signed in: what {@link Session.authenticate} was given. `null` if nobody is. */
   get subject(): string | null {
-    const { sub } = this.#read();
-    return this.#subject ?? sub ?? null;
+    const { attributes } = this.#read();
+    return this.#subject ?? attributes.sub ?? null;
   }
 
   /** Whether the client has no session yet: it gets one when something is written. */
@@ -124,31 +124,31 @@ export class Session<T extends object = Record<string, unknown>> {
 
   /** The session's public name, for logs, metrics and deny-lists: nobody can sign in with it. `null` until the session is saved. */
   get key(): string | null {
-    const { sid } = this.#read();
+    const { sid } = head(this.#read());
     return this.#opened === null ? null : this.#origin.provider.key(sid);
   }
 
   /** When the session began. */
   get createdAt(): Date {
-    return new Date(this.#read().iat);
+    return new Date(head(this.#read()).iat);
   }
 
   /** When the session ends, unless a request extends it. */
   get expiresAt(): Date {
-    const { abs } = this.#read();
+    const { abs } = head(this.#read());
     const { now, provider } = this.#origin;
     return new Date(this.#opened?.expiresAt ?? Math.min(now + provider.about.idle, abs));
   }
 
   /** When the session ends, whatever requests do. */
   get absoluteEnd(): Date {
-    return new Date(this.#read().abs);
+    return new Date(head(this.#read()).abs);
   }
 
   /** When the subject last signed in, for pages that want a recent proof; `null` before the commit that follows `authenticate`. */
   get authenticatedAt(): Date | null {
-    const { auth } = this.#read();
-    return auth === undefined || this.subject === null ? null : new Date(auth);
+    const { auth = null } = this.#read().attributes;
+    return auth === null || this.subject === null ? null : new Date(auth);
   }
 
   /**
@@ -217,7 +217,7 @@ export class Session<T extends object = Record<string, unknown>> {
     const flash = this.#flash?.changes();
     const begins = this.#opened === null;
     const changed = flash !== undefined || this.#subject !== null || (begins ? wanted : this.#regenerated);
-    const data = this.#opened === null ? this.#newData(changed) : this.#changedData(this.#opened.payload);
+    const data = begins ? this.#newData(changed) : this.#changedData(payload.json);
     const changes: Changes | null =
       changed || data !== null
         ? { subject: this.#subject, authenticated: this.#authenticated, regenerated: this.#regenerated, flash, data }
@@ -235,9 +235,8 @@ export class Session<T extends object = Record<string, unknown>> {
   #changedData(before: string): string | null {
     if (this.#data === undefined) return null;
     const text = stringify(this.#data);
-    // Payloads end with the data. What Rust wrote may differ in form: it is compared in the form that JavaScript gives it.
-    const same = before.endsWith(`"data":${text}}`) || stringify((JSON.parse(before) as Payload).data) === text;
-    return same ? null : text;
+    // What Rust wrote may differ in form: it is compared in the form that JavaScript gives it.
+    return text === before || text === stringify(JSON.parse(before)) ? null : text;
   }
 
   /** Goes on from what was sealed, with the same data object: the application may hold it. */

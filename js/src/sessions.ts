@@ -1,7 +1,7 @@
 import { tellCaches } from './caching.js';
 import { ClientAddressError, CookieTooLargeError, SessionError } from './errors.js';
 import type { BaseOptions } from './options.js';
-import { type Draft, type Rejection, isBoundTo, read } from './payload.js';
+import { type Draft, type Rejection, head, isBoundTo, read, readLines } from './payload.js';
 import { type BoundTo, type Opened, Provider } from './provider.js';
 import { seal } from './seal.js';
 import { Session, access } from './session.js';
@@ -72,7 +72,9 @@ export class Sessions<T extends object = Record<string, unknown>> {
     this.#provider = Provider.of(options);
     this.#secret = options.secret;
     this.#initial = options.initial ?? (() => ({}) as T);
-    this.#now = options.now ?? Date.now;
+    const { now } = options;
+    // Tokens hold whole milliseconds.
+    this.#now = now === undefined ? Date.now : () => Math.floor(now());
     this.#clientAddress = options.clientAddress;
     this.#compress = options.compress ?? false;
   }
@@ -164,11 +166,11 @@ export class Sessions<T extends object = Record<string, unknown>> {
     const cookies = header(source, 'cookie');
     const found = cookies === null ? null : this.#provider.open(cookies, true, 0, this.#now());
     if (found === null || typeof found === 'string') return { valid: false, rejected: found };
-    const said = read(found.payload);
+    const said = readLines(found.payload);
     if (said === null) return { valid: false, rejected: 'malformed' };
-    const { sid, sub = null, rot, abs } = said;
+    const { sid, rot, abs } = head(said);
     const [expiresAt, absoluteEnd] = [new Date(found.expiresAt), new Date(abs)];
-    return { valid: true, subject: sub, key: this.#provider.key(sid), rotation: rot, expiresAt, absoluteEnd };
+    return { valid: true, subject: said.attributes.sub ?? null, key: this.#provider.key(sid), rotation: rot, expiresAt, absoluteEnd };
   }
 
   /**

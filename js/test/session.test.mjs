@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createCipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -35,6 +35,14 @@ function sealed(payload, expiresAt, { secret: by = secret, name = '__Host-sessio
   const framed = (text) => Buffer.concat([Buffer.from(Uint32Array.of(text.length).buffer).swap32(), Buffer.from(text)]);
   const tag = createHmac('sha256', key('authentication', 32)).update(framed('session-token-v1')).update(framed(name)).update(body).digest();
   return `${name}=${Buffer.concat([body, tag]).toString('base64url')}`;
+}
+
+const SID = 'oKGio6SlpqeoqaqrrK2urw';
+
+/** A payload: its first line, the attributes, the data. */
+function payloadOf({ sid = SID, rot = 0, iat = START, abs = START + 1e7, ver = 1, ...attributes }, data) {
+  const line = Object.keys(attributes).length === 0 ? '' : JSON.stringify(attributes);
+  return [`${sid}.${rot}.${iat}.${abs}.${ver}`, line, ...(data === undefined ? [] : [data])].join('\n');
 }
 
 test('a new session that nothing was written to sends nothing', async () => {
@@ -353,27 +361,89 @@ test('any other byte anywhere in a token is refused', async () => {
 
 test('payloads of other writers', async () => {
   const { sessions } = withClock();
-  const said = { sid: 'oKGio6SlpqeoqaqrrK2urw', rot: 3, iat: START, abs: START + 1e7, ver: 9, sub: 'jörg', epoch: 4, later: [1] };
-  const rust = sealed(`${JSON.stringify(said).slice(0, -1)},"data":{"b":1.0,"a":"\\u00e9"}}`, START + 3_600_000);
+  const said = { rot: 3, ver: 9, sub: 'jörg', epoch: 4, bind: null, later: [1] };
+  const rust = sealed(payloadOf(said, '{ "b":1.0,\n"a":"\\u00e9"}'), START + 3_600_000);
   const session = sessions.load(rust);
-  assert.deepEqual([session.subject, session.data], ['jörg', { b: 1, a: 'é' }]);
+  assert.deepEqual([session.subject, session.authenticatedAt, session.data], ['jörg', null, { b: 1, a: 'é' }]);
   assert.equal(await sessions.setCookie(session), null, 'another form of the same data is no change');
-  for (const payload of ['', '{', 'null', '[]', '{"sid":"x"}', '{"sid":5,"rot":1,"iat":1,"abs":2,"data":{}}']) {
-    const unreadable = sessions.load(sealed(payload, START + 1000));
-    assert.deepEqual([unreadable.rejected, unreadable.isNew, unreadable.data], ['malformed', true, {}], payload);
-  }
-  // Broken text in a field that nobody reads; the long one is opened by node:crypto.
+  // Broken text in an attribute that nobody reads; the long one is opened by node:crypto.
   for (const length of [1, 2000]) {
-    const payload = Buffer.from(`${JSON.stringify(said).slice(0, -1)},"filler":"${'x'.repeat(length)}?","data":{}}`);
+    const payload = Buffer.from(payloadOf({ ...said, filler: `${'x'.repeat(length)}?` }, '{}'));
     assert.equal(sessions.load(sealed(payload, START + 1000)).rejected, null);
     payload[payload.lastIndexOf('?')] = 0x89;
     assert.equal(sessions.load(sealed(payload, START + 1000)).rejected, 'malformed');
   }
 });
 
+test('payloads that are none', () => {
+  const { sessions } = withClock();
+  const head = payloadOf({}).split('\n')[0];
+  const unreadable = (payload) => {
+    const { rejected, isNew, data, subject } = sessions.load(sealed(payload, START + 1000));
+    assert.deepEqual({ rejected, isNew, data, subject }, { rejected: 'malformed', isNew: true, data: {}, subject: null }, JSON.stringify(payload));
+  };
+  for (const payload of [
+    ...['', '\n', '\n\n', '\n\n{}', '{}', 'null\n\n{}', head],
+    // The first line.
+    ...['sid', '', `${SID}x`, `${SID.slice(1)}`, `${SID.slice(1)}=`].map((sid) => payloadOf({ sid }, '{}')),
+    ...['', '00', '01', '-1', '+1', '1.0', '1e3', ' 1', '1 ', '0x1', 'null'].map((rot) => payloadOf({ rot }, '{}')),
+    ...[`${head}.1`, head.replace(/\.\d+$/, ''), ` ${head}`, `${head} `, `${head}\r`].map((line) => `${line}\n\n{}`),
+    // Attributes.
+    ...['null', '[]', '1', '"x"', '{', '{}{}', ' ', '{"sub":"a",}', '{sub:1}'].map((line) => `${head}\n${line}\n{}`),
+  ]) {
+    unreadable(payload);
+    assert.deepEqual(sessions.verify(sealed(payload, START + 1000, { kind: 1 })), { valid: false, rejected: 'malformed' }, JSON.stringify(payload));
+  }
+  // The data: there is none, or no JSON. A reference has none, and may have anything there.
+  for (const rest of ['', '\n', '\n ', '\n{', '\n{}}', '\nx', "\n{'a':1}"]) {
+    for (const line of [`${head}\n`, `${head}\n{}`]) {
+      unreadable(line + rest);
+      assert.equal(sessions.verify(sealed(line + rest, START + 1000, { kind: 1 })).valid, true);
+    }
+  }
+});
+
+test('what is sealed is the written form', async () => {
+  const { sessions, clock } = withClock();
+  const opened = (cookie) => {
+    const token = Buffer.from(cookie.slice(cookie.indexOf('=') + 1), 'base64url');
+    const key = Buffer.from(hkdfSync('sha256', Buffer.from(secret.slice(4), 'base64url'), 'session-token-v1', 'encryption', 32));
+    const decipher = createDecipheriv('aes-256-cbc', key, token.subarray(14, 30));
+    return Buffer.concat([decipher.update(token.subarray(30, -32)), decipher.final()]).toString();
+  };
+  const first = await stored(sessions, (session) => (session.data.theme = 'dark'));
+  const [sid] = opened(first).split('.');
+  assert.equal(opened(first), `${sid}.0.${START}.${START + 86_400_000}.1\n\n{"theme":"dark"}`);
+
+  clock.now += 1000;
+  const session = sessions.load(first);
+  session.authenticate('ada');
+  session.flash.set('notice', 'Hi');
+  session.data.theme = 'a\nb';
+  const second = cookieOf(await sessions.setCookie(session));
+  const attributes = `{"sub":"ada","auth":${clock.now},"flash":{"notice":"Hi"}}`;
+  assert.equal(opened(second), `${sid}.1.${START}.${clock.now + 86_400_000}.2\n${attributes}\n{"theme":"a\\nb"}`);
+
+  // Attributes of later versions stay, the data as it was written; of another subject the epoch goes.
+  const rust = sealed(payloadOf({ sub: 'ada', epoch: 4, later: [null] }, '{ "a":1.0}'), START + 3_600_000);
+  const refreshed = sessions.load(rust);
+  refreshed.regenerate();
+  assert.equal(opened(cookieOf(await sessions.setCookie(refreshed))), payloadOf({ rot: 1, ver: 2, sub: 'ada', epoch: 4, later: [null] }, '{ "a":1.0}'));
+  const handedOver = sessions.load(rust);
+  handedOver.authenticate('bob');
+  const abs = clock.now + 86_400_000;
+  assert.equal(opened(cookieOf(await sessions.setCookie(handedOver))), payloadOf({ rot: 1, ver: 2, abs, sub: 'bob', auth: clock.now, later: [null] }, '{}'));
+});
+
+test('clocks with fractions', async () => {
+  const sessions = createSessions({ secret, now: () => START + 0.75 });
+  const session = sessions.load(await stored(sessions, (session) => (session.data.a = 1)));
+  assert.deepEqual([session.rejected, session.data.a, session.createdAt.getTime()], [null, 1, START]);
+});
+
 test('references of stored sessions are verified', () => {
   const { sessions, clock } = withClock();
-  const payload = JSON.stringify({ sid: 'oKGio6SlpqeoqaqrrK2urw', rot: 2, iat: START, abs: START + 9000, ver: 3, sub: '42' });
+  const payload = payloadOf({ rot: 2, abs: START + 9000, ver: 3, sub: '42' });
   const cookie = sealed(payload, START + 5000, { kind: 1 });
   assert.deepEqual(sessions.verify(cookie), {
     valid: true,
@@ -595,8 +665,7 @@ test('a session that is remembered keeps its end, whatever this side does', asyn
   const DAY = 86_400_000;
   const { clock, sessions } = withClock();
   const abs = START + 30 * DAY;
-  const payload = JSON.stringify({ sid: 'AAECAwQFBgcICQoLDA0ODw', rot: 1, iat: START, abs, ver: 1, sub: 'ada', auth: START, data: {} });
-  const cookie = sealed(payload, abs);
+  const cookie = sealed(payloadOf({ rot: 1, abs, sub: 'ada', auth: START }, '{}'), abs);
   const maxAge = (line) => Number(/Max-Age=(\d+)/.exec(line)[1]);
   clock.now = START + 10 * DAY;
   assert.equal(await sessions.setCookie(sessions.load(cookie)), null, 'there is nothing to extend');

@@ -29,12 +29,12 @@ const checks = {
       const cookie = `${vector.cookie}=${vector.token}`;
       if (vector.kind === 'record') continue;
       const said = parse(vector.payload);
-      const sealingAlone = said?.sid === undefined; // The payload is none: sealing is what that vector is about.
+      const sealingAlone = said === undefined; // The payload is none: sealing is what that vector is about.
       if (vector.kind === 'reference') {
         if (sealingAlone) continue;
         const verified = sessions.verify(cookie);
         equal(verified.valid, true, vector.id);
-        equal(verified.subject, said.sub ?? null, vector.id);
+        equal(verified.subject, said.subject, vector.id);
         equal(verified.expiresAt.getTime(), time(vector.expires_at), vector.id);
         equal(sessions.load(cookie).rejected, 'wrong-cookie', vector.id);
         continue;
@@ -44,7 +44,7 @@ const checks = {
       if (sealingAlone) continue;
       equal(session.rejected, null, vector.id);
       equal(JSON.stringify(session.data), JSON.stringify(said.data), vector.id);
-      equal(session.subject, said.sub ?? null, vector.id);
+      equal(session.subject, said.subject, vector.id);
       // `Date` ends in the year 275760.
       equal(session.expiresAt.getTime(), new Date(time(vector.expires_at)).getTime(), vector.id);
     }
@@ -223,12 +223,12 @@ const time = (value) => Number(value);
 const cookieOf = (line) => line.split(';')[0];
 const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 
-function parse(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+/** Of a payload, what the checks compare. */
+function parse(payload) {
+  const [, attributes, ...data] = payload.split('\n');
+  if (attributes === undefined) return undefined;
+  const { sub: subject = null } = attributes === '' ? {} : JSON.parse(attributes);
+  return { subject, data: data.length === 0 ? undefined : JSON.parse(data.join('\n')) };
 }
 
 /** JSON with sorted keys: objects that are equal as trees. */
