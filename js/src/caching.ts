@@ -12,3 +12,11 @@ export function tellCaches(headers: Headers, setsCookie: boolean, varies: boolea
   if (vary === null) headers.set('vary', 'Cookie');
   else if (vary !== '*' && !/(^|,)\s*cookie\s*(,|$)/i.test(vary)) headers.set('vary', `${vary}, Cookie`);
 }
+
+/** What headers say to caches so far. @internal */
+export function saidToCaches(headers: Headers): [string, string][] {
+  return ['vary', 'cache-control'].flatMap((name) => {
+    const value = headers.get(name);
+    return value === null ? [] : [[name, value] as [string, string]];
+  });
+}

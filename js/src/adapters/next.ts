@@ -14,9 +14,9 @@
  * session.flash.set('notice', 'Saved');
  * await commitTo(sessions, session, jar);
  */
-import { tellCaches } from '../caching.js';
+import { saidToCaches } from '../caching.js';
 import { type JarOptions, parseSetCookie } from '../cookie-jar.js';
-import { type Session, access } from '../session.js';
+import type { Session } from '../session.js';
 import type { Client, HandlerOptions, Sessions } from '../sessions.js';
 
 /** What `cookies()` of `next/headers` gives, and the `cookies` of a `NextRequest`. */
@@ -67,9 +67,10 @@ export function withSession<T extends object, R extends Request, Rest extends un
 async function commit<T extends object>(sessions: Sessions<T>, session: Session<T>, request: Request, response: Response): Promise<Response> {
   const { cookies } = response as { cookies?: WritableCookies };
   if (cookies === undefined) return sessions.commit(session, response);
-  const line = await sessions.setCookie(session);
-  tellCaches(response.headers, line !== null, access.read(session));
-  if (line === null) return response;
+  const { headers } = await sessions.commit(session, new Response(null, { headers: saidToCaches(response.headers) }));
+  for (const [name, value] of saidToCaches(headers)) response.headers.set(name, value);
+  const [line] = headers.getSetCookie();
+  if (line === undefined) return response;
   const { name, value, options } = parseSetCookie(line);
   cookies.set(name, value, options);
   forward(request, response, name, value);
