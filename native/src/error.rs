@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// ```
 /// use session_native::{Error, StoreError};
 ///
-/// let error = Error::from(StoreError::Full { capacity: 1000 });
+/// let error = Error::from(StoreError::Full { capacity: Some(1000) });
 /// assert!(error.is_unavailable());
 /// assert_eq!(error.code(), "full");
 /// assert_eq!(error.to_string(), "the session store is full (1000 sessions): raise its capacity, or shorten the timeouts");

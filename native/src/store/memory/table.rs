@@ -279,7 +279,7 @@ impl Tables {
         self.make_room(now);
         self.try_create(key, record, now).ok_or_else(|| {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            StoreError::Full { capacity: self.capacity }
+            StoreError::Full { capacity: Some(self.capacity) }
         })
     }
 
