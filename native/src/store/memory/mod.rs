@@ -88,7 +88,8 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// How many sessions a subject may have; no limit by default, and none if it is zero. One more ends those that were used least recently.
+    /// How many sessions a subject may have; no limit by default, and none if it is zero. One more ends those that were used least recently; revoked ones
+    /// don't count.
     #[must_use]
     pub const fn sessions_per_subject(mut self, most: usize) -> Self {
         self.per_subject = NonZeroUsize::new(most);
