@@ -6,6 +6,7 @@ use session_core::{Error as CoreError, Key, SessionData, SubjectTag, Summary};
 use crate::{
     backend::Stored,
     error::Error,
+    event::EventKind,
     observe::{Metric, names},
     sessions::Sessions,
     store::{Found, Lookup, Query, Store as _},
@@ -143,7 +144,7 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     pub async fn revoke(&self, key: &Key) -> Result<bool, Error> {
         let ended = self.observed().delete(key).await?;
         if ended {
-            Metric::new(names::DELETED, S::NAME).count();
+            self.tell(EventKind::Destroyed, Some(*key), None);
         }
         Ok(ended)
     }
@@ -166,7 +167,9 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]: some may still be alive.
     pub async fn clear(&self) -> Result<(), Error> {
-        Ok(self.observed().clear().await?)
+        self.observed().clear().await?;
+        self.tell(EventKind::Cleared, None, None);
+        Ok(())
     }
 
     /// Ends those sessions, many at a time, and gives the number of those that were there.
