@@ -342,7 +342,7 @@ impl StoreError {
         Self::Misconfigured { reason: reason.into() }
     }
 
-    /// Whether it failed for want of an answer. A store that is full did answer.
+    /// Whether it failed for want of an answer, so that trying again later can help. A store that is full did answer.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. } | Self::CircuitOpen { .. })
