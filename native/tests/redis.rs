@@ -248,6 +248,8 @@ async fn sentinels_and_clusters_by_password() {
         assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
     }
     assert_eq!(store.len().await, Ok(16));
+    let shown = format!("{store:?}");
+    assert!(shown.contains("connected: ") && !shown.contains("hunter2"), "{shown}");
     let refused = RedisStore::connect(&by_cluster("wrong")).await.err();
     assert!(refused.is_some_and(|error| !error.to_string().contains("wrong@")));
 }

@@ -10,6 +10,7 @@ mod shared;
 mod size;
 mod turn;
 
+use core::fmt;
 use std::{sync::Arc, time::Instant};
 
 #[cfg(feature = "dbsc")]
@@ -394,5 +395,13 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 impl<T, B> Clone for Sessions<T, B> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// Shows no key and no session.
+impl<T, B: Backend> fmt::Debug for Sessions<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cookie = &self.inner.shared.config.cookie.name;
+        f.debug_struct("Sessions").field("store", &B::NAME).field("cookie", cookie).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 mod limit;
 mod table;
 
-use core::num::NonZeroUsize;
+use core::{fmt, num::NonZeroUsize};
 use std::sync::Arc;
 
 use limit::Limit;
@@ -194,5 +194,12 @@ impl Query for MemoryStore {
     async fn clear(&self) -> Result<(), StoreError> {
         self.tables.clear();
         Ok(())
+    }
+}
+
+/// Shows how full it is, and no session.
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
