@@ -1,6 +1,6 @@
 //! One request's session, shared by everything that handles the request.
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -372,5 +372,12 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         shown: Shown<'a>,
     ) -> BoxFuture<'a, Answer> {
         Box::pin(self.prove_device(cookies, client, shown))
+    }
+}
+
+/// Shows nothing of the session.
+impl<T> fmt::Debug for SessionHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle").finish_non_exhaustive()
     }
 }

@@ -6,8 +6,8 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use session_native::{
-    Client, Config, CoreError, Error, ManualClock, MemoryStore, SessionData, Sessions, State, Store as _,
-    store::Lookup,
+    Client, Config, CoreError, Error, ManualClock, MemoryStore, Resilient, SessionData, Sessions, State,
+    Store as _, Stored, store::Lookup, web::SessionLayer,
 };
 use support::{config, cookie_of, store::Outside};
 
@@ -130,4 +130,39 @@ async fn a_session_that_cannot_be_read_is_an_error_or_a_visitor() {
     }
     let sessions = Sessions::<Text, _>::new(config(), store).unwrap();
     assert_eq!(sessions.load(&cookie, &Client::default()).await.unwrap().data().text, "no number");
+}
+
+/// What an application keeps in a state of its own, which it wants to derive `Debug` for, shows how things are and no session, secret or address.
+#[tokio::test]
+async fn what_an_application_holds_can_be_shown() {
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "it is shown")]
+    struct App {
+        sessions: Sessions<Text, Stored<Resilient<MemoryStore>>>,
+        layer: SessionLayer<Text>,
+    }
+
+    let store = Resilient::new(MemoryStore::builder().capacity(10).build());
+    assert_eq!(format!("{store:?}"), r#"Resilient { store: "memory", breaker: Closed, .. }"#);
+    assert!(
+        format!("{:?}", store.get_ref())
+            .starts_with("MemoryStore { stats: MemoryStats { sessions: 0, capacity: 10,")
+    );
+    let sessions = Sessions::new(config(), store).unwrap();
+    let app = App { layer: SessionLayer::new(sessions.clone()), sessions };
+    assert_eq!(
+        format!("{app:?}"),
+        r#"App { sessions: Sessions { store: "memory", cookie: "session", .. }, layer: SessionLayer { freshness: Cached, .. } }"#
+    );
+    #[cfg(feature = "cache")]
+    {
+        use session_native::store::cached::{CachedStore, MemoryChannel};
+
+        let channel = MemoryChannel::default();
+        let cached = CachedStore::new(channel.publishing(MemoryStore::new()), channel.feed());
+        assert!(
+            format!("{cached:?}")
+                .starts_with(r#"CachedStore { store: "memory", stats: CacheStats { hits: 0,"#)
+        );
+    }
 }

@@ -7,7 +7,7 @@ use core::{num::NonZeroU32, sync::atomic::AtomicU32, sync::atomic::Ordering, tim
 use std::collections::BTreeSet;
 
 use redis::aio::MultiplexedConnection;
-use session_conformance::Harness;
+use session_conformance::{Harness, limit::PER_SUBJECT};
 use session_faults::{
     proxy::{Faults, Flow, Proxy},
     servers::{RedisCluster, RedisServer, SentinelTrio},
@@ -30,11 +30,25 @@ impl Redis {
         Self { store: connect(&server.url()).await, _server: Some(server) }
     }
 
+    async fn limited() -> Self {
+        let server = RedisServer::start().await;
+        let limited = Self::limited_sharing(&server.url()).await;
+        Self { _server: Some(server), ..limited }
+    }
+
     /// On servers that others use too, under names of its own.
     async fn sharing(url: &str) -> Self {
+        Self::apart(patient(url)).await
+    }
+
+    async fn limited_sharing(url: &str) -> Self {
+        Self::apart(patient(url).sessions_per_subject(PER_SUBJECT as u32)).await
+    }
+
+    async fn apart(builder: RedisStoreBuilder) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("test{}", LAST.fetch_add(1, Ordering::Relaxed));
-        let store = patient(url).prefix(prefix).connect().await;
+        let store = builder.prefix(prefix).connect().await;
         Self { store: store.expect("a connection"), _server: None }
     }
 }
@@ -59,6 +73,7 @@ impl Harness for Redis {
 
 session_conformance::store_tests!(Redis::new().await);
 session_conformance::query_tests!(Redis::new().await);
+session_conformance::limit_tests!(Redis::limited().await);
 
 /// However busy the machine is.
 fn patient(url: impl Into<String>) -> RedisStoreBuilder {
@@ -94,7 +109,8 @@ fn cluster_url(cluster: &RedisCluster) -> String {
 async fn a_cluster_keeps_the_whole_contract() {
     let cluster = RedisCluster::start().await;
     let url = cluster_url(&cluster);
-    session_conformance::all_in_turn!(Redis::sharing(&url).await).await;
+    session_conformance::all_in_turn!(Redis::sharing(&url).await, limited: Redis::limited_sharing(&url).await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,6 +248,8 @@ async fn sentinels_and_clusters_by_password() {
         assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
     }
     assert_eq!(store.len().await, Ok(16));
+    let shown = format!("{store:?}");
+    assert!(shown.contains("connected: ") && !shown.contains("hunter2"), "{shown}");
     let refused = RedisStore::connect(&by_cluster("wrong")).await.err();
     assert!(refused.is_some_and(|error| !error.to_string().contains("wrong@")));
 }

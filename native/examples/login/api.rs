@@ -188,6 +188,10 @@ impl IntoResponse for Failure {
             Self::Session(error) if error.is_unavailable() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "sessions are not available, try again later".to_owned())
             }
+            Self::Session(error) if error.is_store_failure() => {
+                eprintln!("login: {error}");
+                (StatusCode::SERVICE_UNAVAILABLE, "sessions are not available".to_owned())
+            }
             Self::Session(error) => {
                 eprintln!("login: {error}");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be loaded or saved".to_owned())

@@ -10,6 +10,7 @@ mod shared;
 mod size;
 mod turn;
 
+use core::fmt;
 use std::{sync::Arc, time::Instant};
 
 #[cfg(feature = "dbsc")]
@@ -130,7 +131,9 @@ impl<T: SessionData> Sessions<T, CookieHeld> {
         let now = shared.now();
         // A session authenticated with the old epoch may live that long from now (`Session::remember_for`), and not longer.
         let until = now + Expiry::LONGEST;
-        self.inner.backend.revoke_subject(SubjectTag::new(subject), until, now);
+        let subject = SubjectTag::new(subject);
+        self.inner.backend.revoke_subject(subject, until, now);
+        self.tell(EventKind::SubjectRevoked, None, Some(subject));
         Ok(())
     }
 }
@@ -142,7 +145,9 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]: the sessions may still be alive.
     pub async fn revoke_subject(&self, subject: &str) -> Result<(), Error> {
-        self.inner.backend.store.revoke_subject(&SubjectTag::new(subject)).await?;
+        let subject = SubjectTag::new(subject);
+        self.inner.backend.store.revoke_subject(&subject).await?;
+        self.tell(EventKind::SubjectRevoked, None, Some(subject));
         Ok(())
     }
 }
@@ -186,6 +191,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     pub fn on_event(mut self, listener: impl Fn(&Event<'_, T>) + Send + Sync + 'static) -> Self {
         self.shared_mut().listeners.add(Box::new(listener));
         self
+    }
+
+    /// Tells of what was done from outside of a request.
+    pub(crate) fn tell(&self, kind: EventKind, key: Option<Key>, subject: Option<SubjectTag>) {
+        self.inner.shared.listeners.tell_all(&Event { kind, key, subject, session: None });
     }
 
     fn shared_mut(&mut self) -> &mut Shared<T> {
@@ -385,5 +395,13 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 impl<T, B> Clone for Sessions<T, B> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// Shows no key and no session.
+impl<T, B: Backend> fmt::Debug for Sessions<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cookie = &self.inner.shared.config.cookie.name;
+        f.debug_struct("Sessions").field("store", &B::NAME).field("cookie", cookie).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! A request's session from its arrival to its response.
 
-use core::net::IpAddr;
+use core::{fmt, net::IpAddr};
 use std::sync::Arc;
 
 use session_core::{Client, SessionData};
@@ -233,5 +233,12 @@ fn client_of<'a, T>(settings: &Settings<T>, peer: Option<IpAddr>, headers: &'a i
 impl<T> Clone for Arrival<T> {
     fn clone(&self) -> Self {
         Self { slot: Arc::clone(&self.slot) }
+    }
+}
+
+/// Shows no key and no session.
+impl<T> fmt::Debug for SessionLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLayer").field("freshness", &self.settings.freshness).finish_non_exhaustive()
     }
 }

@@ -44,7 +44,7 @@ mod table;
 mod threads;
 mod time;
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::sync::{Arc, atomic::Ordering};
 
 pub use feed::{Feed, Link, Links};
@@ -366,5 +366,15 @@ impl<S: Query, F: Feed> Query for CachedStore<S, F> {
         self.table.heard(Change::Cleared);
         self.table.sweep();
         cleared
+    }
+}
+
+/// Shows its counters, and no session.
+impl<S: Store, F> fmt::Debug for CachedStore<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore")
+            .field("store", &S::NAME)
+            .field("stats", &self.table.stats())
+            .finish_non_exhaustive()
     }
 }

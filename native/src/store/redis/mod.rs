@@ -21,7 +21,7 @@ mod topology;
 mod url;
 mod value;
 
-use core::{num::NonZeroU32, time::Duration};
+use core::{fmt, num::NonZeroU32, time::Duration};
 use std::sync::Arc;
 
 pub use builder::RedisStoreBuilder;
@@ -462,5 +462,12 @@ impl Store for RedisStore {
                 command.arg(holder);
             })
             .await
+    }
+}
+
+/// Shows how its connections do, and no address: a URL may hold a password.
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
