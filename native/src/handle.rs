@@ -169,7 +169,8 @@ impl<T: SessionData> SessionHandle<T> {
         self.slot.provider().save(self.session()).await
     }
 
-    /// Ends the session, now: see [`Sessions::destroy`]. The client's cookie is removed with the response.
+    /// Ends the session, now: see [`Sessions::destroy`], also for what it does if the client's token was refused. The client's cookie is removed
+    /// with the response.
     ///
     /// # Errors
     /// As [`Sessions::destroy`]: then the session may still be alive; say so to the user.

@@ -136,8 +136,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// The session is no more: its binding is of no use. If that fails, the record ends by itself.
-    pub(super) async fn forget_device(&self, key: Option<Key>) {
-        let (Some(devices), Some(key)) = (&self.inner.shared.devices, key) else { return };
+    pub(super) async fn forget_device(&self, key: Key) {
+        let Some(devices) = &self.inner.shared.devices else { return };
         if let Err(error) = devices.bindings.forget(&key).await {
             tracing::warn!(%error, "the binding of a session that was ended is left over");
         }

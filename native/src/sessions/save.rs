@@ -2,8 +2,7 @@
 
 use std::{sync::Mutex, time::Instant};
 
-use session_core::{Error as CoreError, Rejection, Session, SessionData, SetCookie, State};
-
+use session_core::{Error as CoreError, Rejection, Session, SessionData, SetCookie, lifecycle::Named};
 use tracing::Instrument as _;
 
 use super::{Inner, Sessions, shared::Shared, turn::Turn};
@@ -255,7 +254,13 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// Ends the session: once this returned, none of its tokens is accepted any more, whatever other requests are doing. Gives the
-    /// `Set-Cookie` value that makes the client forget its token.
+    /// `Set-Cookie` value that makes the client forget its token; `None` if it brought none.
+    ///
+    /// Also if the client's token was refused: for one that is authentic, though it is of before a rotation ([`Rejection::Superseded`],
+    /// [`Rejection::Reused`]) or comes from another client or device ([`Rejection::BoundElsewhere`]), the session that it names is ended. A user who signs out
+    /// in one tab while another has just rotated the token is signed out, then, and not told so wrongly. Who has a copy of an
+    /// old token can do no more with it than that: it reads nothing, and what it ends, its user begins anew under another id. Of a forged or expired token nothing is left
+    /// to end; the client forgets it.
     ///
     /// # Errors
     /// [`Error::Store`]: the session may still be alive, and nothing about it has changed here: don't tell the user that it has.
@@ -265,17 +270,22 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 
     pub(crate) async fn destroy_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
         let Inner { shared, backend } = &*self.inner;
-        if session.with(|session| session.state()) != State::Active {
+        let Some(ending) = session.with(|session| session.ends_by_logout()) else {
             session.with(Session::mark_destroyed);
             return Ok(None);
+        };
+        for named in &ending {
+            let span = span!("session.destroy", store = B::NAME);
+            backend.destroy(shared, *named).instrument(span).await?;
+            #[cfg(feature = "dbsc")]
+            self.forget_device(named.key).await;
         }
-        let span = span!("session.destroy", store = B::NAME);
-        backend.destroy(shared, session).instrument(span).await?;
-        #[cfg(feature = "dbsc")]
-        self.forget_device(session.with(|session| session.key())).await;
         session.with(|session| {
             session.mark_destroyed();
-            shared.listeners.tell(EventKind::Destroyed, session.key(), Some(session));
+            for Named { key, .. } in ending {
+                let own = Some(&*session).filter(|session| session.key() == Some(key));
+                shared.listeners.tell(EventKind::Destroyed, Some(key), own);
+            }
         });
         Ok(Some(shared.config.cookie.remove()))
     }

@@ -110,6 +110,23 @@ async fn a_stolen_cookie_is_dead_after_the_life_of_one_proof_though_its_owner_go
     assert_eq!(browser.get("/account").await.status(), 200);
 }
 
+// Row 10: without its device a cookie is good for one thing, which harms nobody for long: a browser that lost its key can sign out.
+#[tokio::test]
+async fn a_cookie_without_its_device_can_still_sign_out() {
+    let world = World::new();
+    let site = world.axum();
+    let mut browser = signed_in(&world, &site).await;
+    world.advance(LIFE);
+    let mut copy = browser.steal();
+    copy.forget(BOUND);
+    assert_eq!(copy.get("/account").await.status(), 401);
+    assert_eq!(copy.post("/logout").await.status(), 200);
+    assert_eq!(*world.refused.lock().unwrap(), [Rejection::BoundElsewhere; 2]);
+    assert_eq!(browser.get("/account").await.status(), 401);
+    assert_eq!(world.refused.lock().unwrap().last(), Some(&Rejection::Revoked));
+    assert_eq!(world.bindings.stats().sessions, 0);
+}
+
 #[tokio::test]
 async fn a_session_cookie_that_is_stolen_before_the_first_refresh_dies_with_the_first_proof() {
     let world = World::new();

@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use session_native::{Client, ClientBinding, CookieHeld, Error, MemoryStore, Sessions, web::SessionLayer};
 
 use crate::{
-    app::{App, Cart, Scope, routes},
+    app::{App, Cart, Handle, Scope, routes},
     client::Framework,
     support::{
         World, config, cookie_of,
@@ -102,6 +102,21 @@ pub(crate) async fn a_logout_that_failed_says_so_and_leaves_the_cookie<F: Framew
     assert_eq!(server.get("/who", &cookie).await.text().await, "");
     // Nobody is signed in: there is nothing to remove.
     assert_eq!(server.post("/logout", "").await.new_cookie(), None);
+}
+
+// Row 10, P6: a step-up in one tab, a logout with the old token in another.
+pub(crate) async fn a_logout_with_an_old_token_ends_the_session_or_says_so<F: Framework>() {
+    let world = World::new();
+    let server = F::start(routes().act("/rotate", Handle::regenerate).of(&world));
+    let old = world.sign_in("ada").await;
+    let new = server.post("/rotate", &old).await.new_cookie().unwrap();
+    world.stage.fail(Op::Delete, Fault::Before);
+    let answer = server.post("/logout", &old).await;
+    assert_eq!((answer.status, answer.new_cookie()), (503, None));
+    assert_eq!(server.get("/who", &new).await.text().await, "ada");
+    let answer = server.post("/logout", &old).await;
+    assert_eq!((answer.status, answer.new_cookie().as_deref()), (200, Some("")));
+    assert_eq!(server.get("/who", &new).await.text().await, "");
 }
 
 pub(crate) async fn a_handler_outside_the_layer_is_told<F: Framework>() {
