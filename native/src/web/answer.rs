@@ -42,7 +42,8 @@ impl Answer {
     }
 
     /// The answer when a session can't be had or saved: 503 with `Retry-After` if trying again can help, 413 if the data is too large,
-    /// 409 if a field with the merge policy `Fail` was changed by two requests at once, else 500. It leaves the client's cookie alone.
+    /// 409 if a field with the merge policy `Fail` was changed by two requests at once, 401 if the session ended while the request ran
+    /// ([`Error::Ended`]), else 500. It leaves the client's cookie alone.
     #[must_use]
     pub fn to_error(error: &Error) -> Self {
         if error.is_too_large() {
@@ -52,6 +53,10 @@ impl Answer {
         } else if error.is_unavailable() {
             Self::new(503, "the session store is not available, try again later".into())
                 .with("retry-after", retry_after(error).to_string())
+        } else if matches!(error, Error::Ended(_)) {
+            // The same for every reason: what a client may know of a refusal is that it was one.
+            Self::new(401, "the session ended meanwhile: load the page again, or sign in".into())
+                .with("www-authenticate", CHALLENGE)
         } else {
             Self::new(500, "the session could not be loaded or saved".into())
         }
@@ -80,6 +85,9 @@ impl Answer {
         }
     }
 }
+
+/// RFC 9110 §11.6.1 demands a challenge with a 401; there is no registered scheme for cookies.
+pub(super) const CHALLENGE: &str = "Cookie";
 
 /// In whole seconds, as the header wants it.
 fn retry_after(error: &Error) -> u64 {

@@ -135,6 +135,10 @@ fn actix_scope(scope: Scope) -> ActixScope {
                     }
                 })
             }
+            Route::Trying(handler) => web::to(move |session: Handle| {
+                let tried = handler(session);
+                async move { tried.await.map(|()| HttpResponse::Ok().finish()) }
+            }),
             Route::Cart(handler) => web::to(move |cart: SessionHandle<Cart>| {
                 let reply = handler(cart);
                 async move { response(reply.await) }

@@ -79,6 +79,7 @@ fn axum_scope(scope: Scope) -> Router {
             Route::Session(handler) => {
                 any(async move |session: Handle, body: String| response(handler((session, body)).await))
             }
+            Route::Trying(handler) => any(async move |session: Handle| handler(session).await),
             Route::Cart(handler) => any(async move |cart: SessionHandle<Cart>| response(handler(cart).await)),
             Route::Both(handler) => any(async move |session: Handle, cart: SessionHandle<Cart>| {
                 response(handler((session, cart)).await)

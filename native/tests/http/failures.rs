@@ -119,6 +119,52 @@ pub(crate) async fn a_logout_with_an_old_token_ends_the_session_or_says_so<F: Fr
     assert_eq!(server.get("/who", &new).await.text().await, "");
 }
 
+// The pattern of the quick start: what `?` makes of a session that ended or was rotated while the handler ran.
+pub(crate) async fn a_session_that_ended_while_a_handler_ran_is_a_401<F: Framework>() {
+    let world = World::new();
+    for (rotated, exact) in [(false, false), (false, true), (true, false), (true, true)] {
+        let cookie = world.sign_in("ada").await;
+        let (rival, theirs) = (world.clone(), cookie.clone());
+        let scope = Scope::default().trying("/", move |session| {
+            let (rival, theirs) = (rival.clone(), theirs.clone());
+            async move {
+                let mut other = rival.load(&theirs).await?;
+                if rotated {
+                    other.regenerate();
+                    rival.commit(&mut other).await?;
+                } else {
+                    rival.sessions.destroy(&mut other).await?;
+                }
+                if exact {
+                    session.update_now(|data| data.visits += 1).await?;
+                } else {
+                    session.update(|data| data.visits += 1);
+                    session.commit().await?;
+                }
+                Ok(())
+            }
+        });
+        let answer = F::start(scope.of(&world)).post("/", &cookie).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "rotated: {rotated}, exact: {exact}");
+        assert_eq!(answer.values(header::WWW_AUTHENTICATE), ["Cookie"]);
+        assert_eq!(answer.values(header::CACHE_CONTROL), ["no-store"]);
+        assert_eq!(answer.new_cookie(), None, "the cookie is left alone");
+        assert_eq!(answer.text().await, "the session ended meanwhile: load the page again, or sign in");
+    }
+
+    // What is a failure of the store stays one.
+    let cookie = world.sign_in("ada").await;
+    let stage = Arc::clone(&world.stage);
+    let scope = Scope::default().trying("/", move |session| {
+        let stage = Arc::clone(&stage);
+        async move {
+            stage.fail(Op::Save, Fault::Before);
+            Ok(session.update_now(|data| data.visits += 1).await?)
+        }
+    });
+    F::start(scope.of(&world)).post("/", &cookie).await.assert_unavailable();
+}
+
 pub(crate) async fn a_handler_outside_the_layer_is_told<F: Framework>() {
     let server = F::start(App { scopes: vec![routes()], ..App::default() });
     let answer = server.get("/read", "").await;

@@ -61,6 +61,7 @@ suite! {
         a_field_that_two_requests_must_not_change_makes_the_later_answer_a_409
         a_logout_that_failed_says_so_and_leaves_the_cookie
         a_logout_with_an_old_token_ends_the_session_or_says_so
+        a_session_that_ended_while_a_handler_ran_is_a_401
         a_handler_outside_the_layer_is_told
         the_cookie_of_a_commit_is_sent_although_the_last_commit_fails
         a_logout_stands_although_the_last_commit_fails
