@@ -68,21 +68,26 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// A new token for the client of a session that was not changed, if it needs one and is still the client of that session: a token of
     /// before a rotation must not replace the one after it.
     async fn refreshed_cookie(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
-        let Inner { shared, backend } = &*self.inner;
-        if !session.with(|session| session.token_due(&shared.config.expiry)) {
+        if !session.with(|session| session.token_due(&self.inner.shared.config.expiry)) {
             return Ok(None);
         }
-        match backend.confirm(session).await {
+        match self.confirm_cell(session).await {
             Ok(()) => session.with(|session| self.due_cookie(session)),
-            Err(Error::Ended(reason)) => {
-                self.ended(session, reason);
-                Ok(None)
-            }
+            Err(Error::Ended(_)) => Ok(None),
             // What the client has is still good, and is renewed another time; but if it has nothing, it gets what there is.
             Err(error) => {
                 tracing::warn!(%error, "whether a token is to be renewed is unknown");
                 Ok(self.owed_cookie(session))
             }
+        }
+    }
+
+    /// Asks the store whether the session is still what it was, and takes over what other requests changed. If it has ended, this request goes on
+    /// without it.
+    pub(crate) async fn confirm_cell(&self, session: &impl Cell<T>) -> Result<(), Error> {
+        match self.inner.backend.confirm(session).await {
+            Err(Error::Ended(reason)) => Err(self.ended(session, reason)),
+            other => other,
         }
     }
 

@@ -109,8 +109,10 @@ pub(crate) enum Route {
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     pub(crate) prefix: &'static str,
-    /// What an extension, outside of the guard, asks of a cache.
+    /// What an extension asks of a cache.
     pub(crate) freshness: Option<Freshness>,
+    /// It stands at the routes, where the guard doesn't see it.
+    pub(crate) asks_inside: bool,
     pub(crate) guard: Option<RequireAuth<Data>>,
     pub(crate) routes: Vec<(&'static str, Route)>,
 }

@@ -87,13 +87,14 @@ fn axum_scope(scope: Scope) -> Router {
         };
         routes.route(path, route)
     });
-    let routes = match scope.guard {
+    let guarded = |routes: Router| match scope.guard {
         Some(guard) => routes.layer(guard),
         None => routes,
     };
     match scope.freshness {
-        Some(freshness) => routes.layer(Extension(freshness)),
-        None => routes,
+        Some(freshness) if scope.asks_inside => guarded(routes.layer(Extension(freshness))),
+        Some(freshness) => guarded(routes).layer(Extension(freshness)),
+        None => guarded(routes),
     }
 }
 

@@ -68,7 +68,8 @@ suite! {
         a_token_that_is_owed_is_sent_although_the_store_fails_afterwards
         binding_to_an_unknown_address_is_a_clear_error;
     freshness:
-        a_route_says_how_fresh_its_sessions_are;
+        a_route_says_how_fresh_its_sessions_are
+        a_guard_makes_no_route_less_fresh;
     guards:
         visitors_who_are_not_signed_in_are_turned_away
         a_protected_route_loads_the_session_once
