@@ -154,6 +154,9 @@ impl<T: SessionData> SessionHandle<T> {
     ///
     /// # Errors
     /// As [`Sessions::update`].
+    ///
+    /// # Cancellation
+    /// As [`Sessions::update`]: an update that is given up is undone here, and not saved with the end of the request.
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
         let _working = self.slot.working.lock().await;
         let mut result = None;

@@ -9,8 +9,12 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use std::sync::{Arc, Mutex};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+};
 
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use session_core::{Kind, RandomError, TokenCodec};
 use session_native::{
@@ -851,4 +855,51 @@ async fn a_token_of_before_a_rotation_extends_nothing() {
     world.advance(1800);
     assert_eq!(world.load(&old).await.unwrap().rejection(), Some(Rejection::Reused));
     assert_eq!(ends().await, before);
+}
+
+// P2: a request that waited long enough for an exact update gives it up, and goes on. Its later commit must not save what is left of that.
+#[tokio::test]
+async fn an_update_that_was_given_up_is_saved_exactly_or_not_at_all() {
+    for executed in [false, true] {
+        let world = World::new();
+        let cookie = world.sign_in("ada").await;
+        let [mut first, mut second] =
+            [world.load(&cookie).await.unwrap(), world.load(&cookie).await.unwrap()];
+        // What was changed before the update is saved before it, and stands.
+        first.data_mut().fields.a = 1;
+        world.commit(&mut first).await.unwrap();
+
+        world.stage.stop_at_operations(!executed, executed);
+        let given_up = world.sessions.update(&mut first, |data| data.visits += 1).now_or_never();
+        world.stage.stop_at_operations(false, false);
+        assert!(given_up.is_none(), "it waits for the store");
+        assert_eq!((first.data().visits, first.data().fields.a), (0, 1));
+
+        world.sessions.update(&mut second, |data| data.visits += 10).await.unwrap();
+        assert_eq!(world.commit(&mut first).await.unwrap(), None);
+        let visits = 10 + u64::from(executed);
+        assert_eq!(world.data(&cookie).await.visits, visits, "executed: {executed}");
+
+        first.data_mut().fields.b = 1;
+        world.sessions.update(&mut first, |data| data.visits += 100).await.unwrap();
+        let data = world.data(&cookie).await;
+        assert_eq!((data.visits, data.fields.a, data.fields.b), (visits + 100, 1, 1));
+    }
+}
+
+// P2.
+#[tokio::test]
+async fn an_update_that_panics_changes_nothing() {
+    let world = World::new();
+    let cookie = world.sign_in("ada").await;
+    let mut session = world.load(&cookie).await.unwrap();
+    let update = world.sessions.update(&mut session, |data| {
+        data.visits = 7;
+        panic!("a bug");
+    });
+    let outcome: Result<Result<(), Error>, _> = AssertUnwindSafe(update).catch_unwind().await;
+    assert!(outcome.is_err());
+    assert_eq!(session.data().visits, 0);
+    world.commit(&mut session).await.unwrap();
+    assert_eq!(world.data(&cookie).await.visits, 0);
 }

@@ -115,6 +115,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     ///
     /// # Errors
     /// As [`Sessions::commit`]; what `change` did to the data is undone. After [`Error::Store`] nobody knows whether it was saved.
+    ///
+    /// # Cancellation
+    /// If the future is dropped before it is done (a `timeout`), what `change` did to the data here is undone, and no later commit saves it. The store may have
+    /// been asked already, or be about to do it: then the next load shows it.
     pub async fn update<R: Send>(
         &self,
         session: &mut Session<T>,
@@ -133,14 +137,17 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let span = span!("session.update", store = B::NAME);
         // What the request changed before is merged; only `change` is done again.
         self.write(session, Conflicting::Merge).instrument(span.clone()).await?;
-        let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
-        match written {
-            Err(error) if !matches!(error, Error::Ended(_)) => {
-                session.with(Session::undo_data)?;
-                Err(error)
+        // Whatever comes in between: what is left behind would be saved by the next commit, and no longer exactly.
+        let undo = OnDrop(Some(|| {
+            if let Err(error) = session.with(Session::undo_data) {
+                tracing::error!(%error, "an update that was not saved was not undone");
             }
-            other => other.map(|_| ()),
+        }));
+        let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
+        if matches!(written, Ok(_) | Err(Error::Ended(_))) {
+            undo.disarm();
         }
+        written.map(drop)
     }
 
     /// Saves, and measures it.
@@ -293,6 +300,24 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             }
         });
         Ok(Some(shared.config.cookie.remove()))
+    }
+}
+
+/// Does something when it is dropped, be it that a future was given up or that a closure panicked.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    /// There is nothing to do any more.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
     }
 }
 

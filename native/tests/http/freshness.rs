@@ -105,7 +105,8 @@ pub(crate) async fn a_guard_makes_no_route_less_fresh<F: Framework>() {
         store.asked.lock().unwrap().clear();
         let answer = server.get(path, &cookie).await;
         assert_eq!((answer.status, answer.new_cookie()), (200, None));
-        (core::mem::take(&mut *store.asked.lock().unwrap()), answer.text().await)
+        let asked = core::mem::take(&mut *store.asked.lock().unwrap());
+        (asked, answer.text().await)
     };
     let both = [Freshness::Cached, Freshness::Linearizable];
     assert_eq!(asked(&server, "/pay/who").await, (both.to_vec(), "ada".into()));

@@ -52,6 +52,7 @@ suite! {
         a_commit_in_mid_request_sends_one_cookie
         a_destroy_in_mid_request_is_the_last_word
         an_update_in_mid_request_counts_exactly_and_sends_one_cookie
+        an_update_that_was_given_up_is_not_saved_with_the_request
         a_commit_in_mid_request_does_not_replace_the_token_of_a_login
         a_remembered_session_gets_a_cookie_that_lasts;
     failures:
