@@ -79,6 +79,9 @@ pub(crate) struct Slot<T> {
 impl<T: SessionData> SessionHandle<T> {
     /// Changes the data. The commit at the end of the request saves it, merged field by field with what other requests changed. For a
     /// change that depends on what was there (counting), see [`SessionHandle::update_now`].
+    ///
+    /// If `change` panics, or another closure that the handle was given, and a layer inside of the `SessionLayer` catches that, nothing is saved of this
+    /// request from then on, and it is answered 500 ([`Error::Panicked`]): the session may hold half of a change.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         self.with(|session| change(session.data_mut()))
     }
@@ -160,7 +163,7 @@ impl<T: SessionData> SessionHandle<T> {
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
         let _working = self.slot.working.lock().await;
         let mut result = None;
-        self.slot.provider().update(self.session(), &mut |data| result = Some(change(data))).await?;
+        self.slot.provider().update(whole(self.session())?, &mut |data| result = Some(change(data))).await?;
         Ok(result.expect("an update that succeeded has run its closure"))
     }
 
@@ -171,7 +174,7 @@ impl<T: SessionData> SessionHandle<T> {
     /// As [`Sessions::commit`].
     pub async fn commit(&self) -> Result<(), Error> {
         let _working = self.slot.working.lock().await;
-        self.slot.provider().save(self.session()).await
+        self.slot.provider().save(whole(self.session())?).await
     }
 
     /// Ends the session, now: see [`Sessions::destroy`], also for what it does if the client's token was refused. The client's cookie is removed
@@ -258,7 +261,7 @@ impl<T: SessionData> Slot<T> {
     pub(crate) fn is_settled(&self) -> bool {
         let Some(session) = self.session.get() else { return true };
         // If someone is at work, it isn't.
-        let Ok(_working) = self.working.try_lock() else { return false };
+        let (Ok(_working), Ok(session)) = (self.working.try_lock(), whole(session)) else { return false };
         lock(&self.removal).is_none() && self.provider().is_settled(session)
     }
 
@@ -266,7 +269,10 @@ impl<T: SessionData> Slot<T> {
     pub(crate) async fn finish(&self) -> (Option<SetCookie>, Result<(), Error>) {
         let Some(session) = self.session.get() else { return (None, Ok(())) };
         let _working = self.working.lock().await;
-        let last = self.provider().commit(session).await;
+        let last = match whole(session) {
+            Ok(session) => self.provider().commit(session).await,
+            Err(error) => Err(error),
+        };
         let removal = lock(&self.removal).take();
         match last {
             Ok(last) => (last.or(removal), Ok(())),
@@ -292,6 +298,11 @@ impl<T: SessionData> Slot<T> {
             None
         })
     }
+}
+
+/// The session, unless a handler panicked while it changed it.
+fn whole<T>(session: &Held<T>) -> Result<&Held<T>, Error> {
+    if session.is_poisoned() { Err(Error::Panicked) } else { Ok(session) }
 }
 
 /// Whether an answer that is good enough for `other` may be too old for `freshness`.

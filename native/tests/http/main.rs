@@ -67,7 +67,8 @@ suite! {
         the_cookie_of_a_commit_is_sent_although_the_last_commit_fails
         a_logout_stands_although_the_last_commit_fails
         a_token_that_is_owed_is_sent_although_the_store_fails_afterwards
-        binding_to_an_unknown_address_is_a_clear_error;
+        binding_to_an_unknown_address_is_a_clear_error
+        half_of_a_change_is_not_saved;
     freshness:
         a_route_says_how_fresh_its_sessions_are
         a_guard_makes_no_route_less_fresh;
