@@ -164,6 +164,24 @@ pub struct Session<T> {
     pub(crate) unconfirmed: Option<Box<Draft>>,
     /// The client of this request, if sessions are bound to clients.
     pub(crate) client: Option<OwnedClient>,
+    /// The sessions that may live and that refused tokens of this request name; `None` if it brought no token that was refused.
+    pub(crate) refused: Option<Vec<Named>>,
+}
+
+/// A session, as an authentic token names it.
+///
+/// ```
+/// use session_core::{Key, Timestamp, lifecycle::Named};
+///
+/// let named = Named { key: Key::from_bytes([7; 16]), absolute_end: Timestamp::from_millis(9) };
+/// assert_eq!(named.key.to_string().len(), 22);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its public name.
+    pub key: Key,
+    /// When it ends at the latest, as far as this token knows.
+    pub absolute_end: Timestamp,
 }
 
 /// What is known of a session besides the application's data.

@@ -39,6 +39,9 @@ pub enum Error {
         "sessions are bound to the client's address, and the address is unknown: serve with `into_make_service_with_connect_info::<SocketAddr>()`"
     )]
     ClientAddressUnknown,
+    /// A closure that changed the session panicked, and a layer caught that: what it left behind is half of a change. Nothing is saved.
+    #[error("a handler panicked while it changed the session; nothing of it was saved")]
+    Panicked,
 }
 
 impl Error {
@@ -61,7 +64,7 @@ impl Error {
     }
 
     /// A stable, short code for metrics: that of the store's error ([`StoreError::code`]); `cookie-too-large`, `record-too-large`, `not-json`,
-    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`; `bad-config` for whatever a
+    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`, `panicked`; `bad-config` for whatever a
     /// start would have found.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -79,6 +82,7 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Contended => "contended",
             Self::ClientAddressUnknown => "client-address",
+            Self::Panicked => "panicked",
         }
     }
 

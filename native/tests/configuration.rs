@@ -128,8 +128,15 @@ async fn a_session_that_cannot_be_read_is_an_error_or_a_visitor() {
         assert_eq!(session.state(), State::Anonymous(None));
         assert_eq!(sessions.commit(&mut session).await.unwrap(), None, "its cookie is left alone");
     }
-    let sessions = Sessions::<Text, _>::new(config(), store).unwrap();
-    assert_eq!(sessions.load(&cookie, &Client::default()).await.unwrap().data().text, "no number");
+    let text = Sessions::<Text, _>::new(config(), store.clone()).unwrap();
+    assert_eq!(text.load(&cookie, &Client::default()).await.unwrap().data().text, "no number");
+
+    // Row 10: the visitor that it is may sign out all the same.
+    let config = Config { fail_on_unreadable: false, ..config() };
+    let other = Sessions::<Other, _>::new(config, store).unwrap();
+    let mut session = other.load(&cookie, &Client::default()).await.unwrap();
+    assert!(other.destroy(&mut session).await.unwrap().is_some());
+    assert!(text.load(&cookie, &Client::default()).await.unwrap().is_new());
 }
 
 /// What an application keeps in a state of its own, which it wants to derive `Debug` for, shows how things are and no session, secret or address.

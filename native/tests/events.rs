@@ -59,8 +59,14 @@ async fn a_session_tells_its_life() {
     assert_eq!(heard.take(), [], "a visitor without a cookie");
 
     let mut late = world.load(&new).await.unwrap();
-    world.sessions.destroy(&mut session).await.unwrap();
-    assert_eq!(heard.take(), [Loaded, Destroyed]);
+    let mut logout = world.load(&cookie).await.unwrap();
+    heard.take();
+    world.sessions.destroy(&mut logout).await.unwrap();
+    assert_eq!(heard.take(), [Destroyed], "with the token of before");
+    let mut rubbish = world.load("session=rubbish").await.unwrap();
+    heard.take();
+    world.sessions.destroy(&mut rubbish).await.unwrap();
+    assert_eq!(heard.take(), [], "nothing ended");
     late.data_mut().visits = 9;
     assert!(world.commit(&mut late).await.is_err());
     assert_eq!(heard.take(), [Rejected(Rejection::Revoked)]);

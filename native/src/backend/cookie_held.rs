@@ -8,6 +8,7 @@ use std::{
 
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, Rejection, Session, SessionData, SubjectTag, Timestamp,
+    lifecycle::Named,
 };
 
 use super::{Cell, Change, Refusal, Sealed, Written};
@@ -40,8 +41,14 @@ pub struct CookieHeld {
 enum Ended {
     /// Destroyed.
     Wholly,
-    /// Tokens of fewer rotations are dead since then.
-    Before(u64, Timestamp),
+    /// Tokens of fewer rotations are dead.
+    Before {
+        rotation: u64,
+        /// Since then.
+        at: Timestamp,
+        /// The absolute end of the tokens after it.
+        end: Timestamp,
+    },
 }
 
 /// What is remembered until a time.
@@ -94,7 +101,7 @@ impl CookieHeld {
         if let Some(key) = session.key() {
             match lock(&self.ended).get(&key) {
                 Some(Ended::Wholly) => return Err(Rejection::Revoked),
-                Some(Ended::Before(rotation, _)) if session.rotation() < *rotation => {
+                Some(Ended::Before { rotation, .. }) if session.rotation() < *rotation => {
                     return Err(Rejection::Superseded);
                 }
                 _ => {}
@@ -108,20 +115,25 @@ impl CookieHeld {
         }
     }
 
-    /// No token of the session lives longer than `until`, its absolute end: none is sealed after it ended.
-    fn remember<T: SessionData>(&self, shared: &Shared<T>, key: Option<Key>, ended: Ended, until: Timestamp) {
-        let Some(key) = key else { return };
+    /// Remembers it until no token that it is about can be alive: `until` is when those end that this request knows.
+    fn remember<T: SessionData>(&self, shared: &Shared<T>, key: Key, ended: Ended, until: Timestamp) {
         let now = shared.now();
         let mut all = lock(&self.ended);
         // Tokens of before a rotation may be good for longer than those after it.
         let until = all.until(&key).map_or(until, |before| until.max(before));
         // Requests that overlap may come here in any order: the strictest word counts.
-        let ended = match (all.get(&key), ended) {
-            (Some(Ended::Wholly), _) | (_, Ended::Wholly) => Ended::Wholly,
-            (Some(Ended::Before(before, _)), Ended::Before(rotation, at)) => {
-                Ended::Before(rotation.max(*before), at)
+        let (ended, until) = match (all.get(&key), ended) {
+            // Whoever ended it may have come with a token of before.
+            (Some(Ended::Before { end, .. }), Ended::Wholly) => (Ended::Wholly, until.max(*end)),
+            (Some(Ended::Wholly), _) => (Ended::Wholly, until),
+            (
+                Some(Ended::Before { rotation: before, end: other, .. }),
+                Ended::Before { rotation, at, end },
+            ) => {
+                let (rotation, end) = (rotation.max(*before), end.max(*other));
+                (Ended::Before { rotation, at, end }, until)
             }
-            (None, ended) => ended,
+            (None, ended) => (ended, until),
         };
         all.insert(key, ended, until, now);
     }
@@ -139,15 +151,16 @@ impl Sealed for CookieHeld {
         _: Freshness,
     ) -> Result<Box<Session<T>>, Refusal> {
         let session = Box::new(Session::from_cookie(opened).map_err(Error::from)?);
-        let key = session.key();
+        let named = session.named();
         self.check(&session).map_err(|reason| {
-            let rejection = match (reason, key.and_then(|key| lock(&self.ended).get(&key).copied())) {
-                (Rejection::Superseded, Some(Ended::Before(_, at))) => {
+            let rejection = match (reason, named.and_then(|named| lock(&self.ended).get(&named.key).copied()))
+            {
+                (Rejection::Superseded, Some(Ended::Before { at, .. })) => {
                     Rejection::of_old_token(at, now, shared.config.rotation_grace)
                 }
                 _ => reason,
             };
-            Refusal::of(key)(CoreError::Rejected(rejection).into())
+            Refusal::of(named)(CoreError::Rejected(rejection).into())
         })?;
         Ok(session)
     }
@@ -179,9 +192,9 @@ impl Sealed for CookieHeld {
             let end_before = session.absolute_end();
             session.accept(draft);
             session.renew_token();
-            if rotated {
-                let ended = Ended::Before(session.rotation(), shared.now());
-                self.remember(shared, session.key(), ended, end_before);
+            if let Some(Named { key, absolute_end: end }) = session.named().filter(|_| rotated) {
+                let ended = Ended::Before { rotation: session.rotation(), at: shared.now(), end };
+                self.remember(shared, key, ended, end_before);
             }
             Ok(Written::Saved(Change { started, rotated, cookie: Some(cookie) }))
         })
@@ -191,9 +204,8 @@ impl Sealed for CookieHeld {
         session.with(|session| self.check(session)).map_err(Error::Ended)
     }
 
-    async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
-        let (key, end) = session.with(|session| (session.key(), session.absolute_end()));
-        self.remember(shared, key, Ended::Wholly, end);
+    async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: Named) -> Result<(), Error> {
+        self.remember(shared, session.key, Ended::Wholly, session.absolute_end);
         Ok(())
     }
 

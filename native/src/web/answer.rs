@@ -41,8 +41,9 @@ impl Answer {
         self
     }
 
-    /// The answer when a session can't be had or saved: 503 if it is the store's failure, with `Retry-After` if trying again can help, 413 if the data is too large,
-    /// 409 if a field with the merge policy `Fail` was changed by two requests at once, else 500. It leaves the client's cookie alone.
+    /// The answer when a session can't be had or saved: 503 if it is the store's failure, with `Retry-After` if trying again can help, 413 if the
+    /// data is too large, 409 if a field with the merge policy `Fail` was changed by two requests at once, 401 if the session ended while the request
+    /// ran ([`Error::Ended`]), else 500. It leaves the client's cookie alone.
     #[must_use]
     pub fn to_error(error: &Error) -> Self {
         if error.is_too_large() {
@@ -54,6 +55,10 @@ impl Answer {
                 .with("retry-after", retry_after(error).to_string())
         } else if error.is_store_failure() {
             Self::new(503, "the session store is not available".into())
+        } else if matches!(error, Error::Ended(_)) {
+            // The same for every reason: what a client may know of a refusal is that it was one.
+            Self::new(401, "the session ended meanwhile: load the page again, or sign in".into())
+                .with("www-authenticate", CHALLENGE)
         } else {
             Self::new(500, "the session could not be loaded or saved".into())
         }
@@ -82,6 +87,9 @@ impl Answer {
         }
     }
 }
+
+/// RFC 9110 §11.6.1 demands a challenge with a 401; there is no registered scheme for cookies.
+pub(super) const CHALLENGE: &str = "Cookie";
 
 /// In whole seconds, as the header wants it.
 fn retry_after(error: &Error) -> u64 {
