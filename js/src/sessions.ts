@@ -1,3 +1,4 @@
+import { tellCaches } from './caching.js';
 import { ClientAddressError, CookieTooLargeError, SessionError } from './errors.js';
 import type { BaseOptions } from './options.js';
 import { type Draft, type Rejection, head, isBoundTo, read, readLines } from './payload.js';
@@ -110,7 +111,8 @@ export class Sessions<T extends object = Record<string, unknown>> {
   /**
    * Saves the session into a response: a copy of `response` with the cookie, if the client needs one.
    *
-   * With a cookie comes `Cache-Control: no-store`; when the session was looked at, `Vary: Cookie`. A session that nothing was written to
+   * With a cookie comes `Cache-Control: no-store`; when the session was looked at, `Vary: Cookie` and, unless the response says something of its own,
+   * `Cache-Control: private`. A session that nothing was written to
    * sends nothing, and a cookie that was refused is left alone: it may be one of before a rotation, with the good one on its way.
    *
    * @throws CookieTooLargeError NotJsonError; nothing was sent then.
@@ -252,21 +254,12 @@ function answered<T extends object>(session: Session<T>, response: Response, coo
   // `Response.error()` has status 0, and can't be copied.
   if ((cookie === null && !varies) || response.status === 0) return response;
   const copy = new Response(response.body, response);
-  if (cookie !== null) {
-    copy.headers.append('set-cookie', cookie);
-    copy.headers.set('cache-control', 'no-store');
-  }
-  if (varies) addVary(copy.headers);
+  if (cookie !== null) copy.headers.append('set-cookie', cookie);
+  tellCaches(copy.headers, cookie !== null, varies);
   return copy;
 }
 
 function tooLarge(error: SessionError): Response {
   if (!(error instanceof CookieTooLargeError)) throw error;
   return new Response(error.message, { status: 413, headers: { 'cache-control': 'no-store' } });
-}
-
-function addVary(headers: Headers): void {
-  const vary = headers.get('vary');
-  if (vary === null) headers.set('vary', 'Cookie');
-  else if (vary !== '*' && !/(^|,)\s*cookie\s*(,|$)/i.test(vary)) headers.set('vary', `${vary}, Cookie`);
 }

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { createSessions, generateSecret } from 'session-edge';
 import { commitTo, loadFrom, withSession } from 'session-edge/next';
-import { attachSession } from 'session-edge/node';
+import { attachSession, sessionMiddleware } from 'session-edge/node';
 import { sessionHandle } from 'session-edge/sveltekit';
 
 const sessions = createSessions({ secret: generateSecret() });
@@ -40,8 +40,25 @@ test('node: the cookie goes out with the headers, however they are sent', async 
     const read = await fetch(`${origin}/read`, { headers: { cookie: cookieOf(cookies.at(-1)) } });
     assert.equal(await read.text(), '1');
     assert.deepEqual([read.headers.getSetCookie(), read.headers.get('vary')], [['a=1'], 'Accept, Cookie']);
+    assert.equal(read.headers.get('cache-control'), 'private');
   }
-  assert.equal((await fetch(`${origin}/nothing`)).headers.get('vary'), 'Accept');
+  const untouched = await fetch(`${origin}/nothing`);
+  assert.deepEqual([untouched.headers.get('vary'), untouched.headers.get('cache-control')], ['Accept', null]);
+});
+
+test('node: behind a proxy, sessions are bound to the client and not to the proxy', async (t) => {
+  const bound = createSessions({ secret: generateSecret(), clientBinding: { ip: true } });
+  const middleware = sessionMiddleware(bound, (req) => ({ ip: req.headers['x-real-ip'] }));
+  const origin = await http(t, (req, res) =>
+    middleware(req, res, () => {
+      req.session.data.visits = (req.session.data.visits ?? 0) + 1;
+      res.end(String(req.session.data.visits));
+    }),
+  );
+  const visit = (ip, cookie = '') => fetch(origin, { headers: { cookie, 'x-real-ip': ip } });
+  const cookie = cookieOf((await visit('203.0.113.7')).headers.getSetCookie()[0]);
+  assert.equal(await (await visit('203.0.113.7', cookie)).text(), '2');
+  assert.equal(await (await visit('203.0.113.8', cookie)).text(), '1', 'the same proxy, another client');
 });
 
 test('node: a session that cannot be saved does not take the error page with it', async (t) => {
@@ -101,6 +118,22 @@ test('next: a handler that answers with a plain Response', async () => {
   });
   const response = await handler(new Request('https://a.example/'), 7);
   assert.equal(sessions.load(cookieOf(response.headers.get('set-cookie'))).data.extra, 7);
+});
+
+test('next: caches are told of a response that depends on the session', async () => {
+  class NextResponse extends Response {
+    cookies = { set: (name, value) => this.headers.append('set-cookie', `${name}=${value}`) };
+  }
+  const answer = async (handle, cookie = '') =>
+    (await withSession(sessions, handle)(new Request('https://a.example/', { headers: { cookie } }))).headers;
+  const written = await answer((_, session) => ((session.data.a = 1), new NextResponse()));
+  assert.deepEqual([written.get('cache-control'), written.get('vary')], ['no-store', 'Cookie']);
+  const read = (headers) => (_, session) => new NextResponse(String(session.data.a), { headers });
+  const cookie = cookieOf(written.get('set-cookie'));
+  const kept = await answer(read({}), cookie);
+  assert.deepEqual([kept.get('cache-control'), kept.get('vary')], ['private', 'Cookie']);
+  assert.equal((await answer(read({ 'cache-control': 'max-age=9' }), cookie)).get('cache-control'), 'max-age=9');
+  assert.equal((await answer(() => new NextResponse(), cookie)).get('cache-control'), null);
 });
 
 test('next: a session that cannot be saved', async () => {

@@ -26,7 +26,8 @@ async fn handle(
     }
     let session =
         arrival.session(Some(peer), request.headers()).await.map_err(|error| Answer::to_error(&error))?;
-    session.update(|visits| visits.0 += 1);
+    // Exact, also if requests overlap.
+    session.update_now(|visits| visits.0 += 1).await.map_err(|error| Answer::to_error(&error))?;
     Ok(Response::new(format!("visit {}", session.data().0)))
 }
 

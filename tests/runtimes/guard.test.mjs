@@ -60,9 +60,17 @@ for (const store of ['memory', 'cookie']) {
     const stale = (await expired.setCookie(expired.create())).split(';')[0];
     const flipped = cookie.slice(0, 60) + (cookie[60] === 'A' ? 'B' : 'A') + cookie.slice(61);
     for (const bad of [flipped, stale, 'session=junk', `${cookie}AA`]) {
-      assert.equal((await ask('/api/me', { headers: { cookie: bad } })).status, 401, bad);
+      const refused = await ask('/api/me', { headers: { cookie: bad } });
+      assert.equal(refused.status, 401, bad);
+      assert.match(refused.headers.get('set-cookie'), /^session=; .*Max-Age=0/, 'the next request can sign in');
     }
     assert.equal(seen.length, before, 'the service was not called');
+
+    for (const path of ['//evil.example/x', '/\\evil.example/x', '/@evil.example/x']) {
+      const asked = seen.length;
+      await ask(path, { headers: { cookie } });
+      assert.equal(seen.length, asked + 1, `${path} goes to the service`);
+    }
   });
 }
 

@@ -14,16 +14,24 @@ export default {
     const sessions = createSessions({ secret: env.SESSION_SECRET, previousSecrets: env.SESSION_PREVIOUS_SECRETS, preset: env.SESSION_PRESET });
     const { subject, rejected } = whoAsks(sessions, request);
     // Without a cookie anyone may go on: how else could they sign in?
-    if (rejected !== null) return Response.json({ error: 'sign in again' }, { status: 401, headers: { 'cache-control': 'no-store' } });
+    if (rejected !== null) return signInAgain(sessions, request);
 
-    const { pathname, search } = new URL(request.url);
-    const forwarded = new Request(new URL(pathname + search, env.ORIGIN), request);
+    // Not by `new URL(path, origin)`: a path that begins with two slashes would name another host.
+    const { protocol, hostname, port } = new URL(env.ORIGIN);
+    const forwarded = new Request(Object.assign(new URL(request.url), { protocol, hostname, port }), request);
     // Whatever the client says about itself goes; only what the cookie proves is passed on.
     forwarded.headers.delete(SUBJECT);
     if (subject !== null) forwarded.headers.set(SUBJECT, encodeURIComponent(subject));
     return fetch(forwarded, { redirect: 'manual' });
   },
 };
+
+/** With the removal of the cookie: without it the client can begin anew. */
+function signInAgain(sessions, request) {
+  const session = sessions.load(request);
+  session.destroy();
+  return sessions.commit(session, Response.json({ error: 'sign in again' }, { status: 401 }));
+}
 
 /** The cookie is a reference if the service keeps its sessions in a store, and else the session itself. */
 function whoAsks(sessions, request) {

@@ -8,6 +8,7 @@
  * app.use(session(sessions));
  * app.get('/', (c) => c.text(`hello ${c.get('session').subject}`));
  */
+import { saidToCaches } from '../caching.js';
 import type { Session } from '../session.js';
 import type { Sessions } from '../sessions.js';
 
@@ -32,8 +33,7 @@ export function session<T extends object>(sessions: Sessions<T> | ((c: never) =>
     c.set('session', session as never);
     await next();
     // Hono merges headers in its own way when `c.res` is replaced: it is told only what to add.
-    const vary = c.res.headers.get('vary');
-    const { headers } = await provider.commit(session, new Response(null, vary === null ? {} : { headers: { vary } }));
+    const { headers } = await provider.commit(session, new Response(null, { headers: saidToCaches(c.res.headers) }));
     for (const [name, value] of headers) c.header(name, value, { append: name === 'set-cookie' });
   };
 }

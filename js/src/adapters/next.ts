@@ -14,6 +14,7 @@
  * session.flash.set('notice', 'Saved');
  * await commitTo(sessions, session, jar);
  */
+import { saidToCaches } from '../caching.js';
 import { type JarOptions, parseSetCookie } from '../cookie-jar.js';
 import type { Session } from '../session.js';
 import type { Client, HandlerOptions, Sessions } from '../sessions.js';
@@ -66,11 +67,12 @@ export function withSession<T extends object, R extends Request, Rest extends un
 async function commit<T extends object>(sessions: Sessions<T>, session: Session<T>, request: Request, response: Response): Promise<Response> {
   const { cookies } = response as { cookies?: WritableCookies };
   if (cookies === undefined) return sessions.commit(session, response);
-  const line = await sessions.setCookie(session);
-  if (line === null) return response;
+  const { headers } = await sessions.commit(session, new Response(null, { headers: saidToCaches(response.headers) }));
+  for (const [name, value] of saidToCaches(headers)) response.headers.set(name, value);
+  const [line] = headers.getSetCookie();
+  if (line === undefined) return response;
   const { name, value, options } = parseSetCookie(line);
   cookies.set(name, value, options);
-  response.headers.set('cache-control', 'no-store');
   forward(request, response, name, value);
   return response;
 }

@@ -32,7 +32,8 @@ const attached = new WeakMap<NodeRequest, Session<never>>();
 /**
  * The session of a request, committed when the response's headers leave. Asking twice gives the same session.
  *
- * The client's address is that of the connection; behind a proxy pass the one that the proxy vouches for.
+ * The client's address is that of the connection (the option `clientAddress` takes a `Request`, and isn't asked): behind a proxy pass the one that
+ * the proxy vouches for.
  */
 export function attachSession<T extends object>(sessions: Sessions<T>, req: NodeRequest, res: NodeResponse, client?: Client): Session<T> {
   const known = attached.get(req);
@@ -53,6 +54,8 @@ export function attachSession<T extends object>(sessions: Sessions<T>, req: Node
     if (cookie !== null) {
       res.setHeader('set-cookie', [...list(res.getHeader('set-cookie')), cookie]);
       res.setHeader('cache-control', 'no-store');
+    } else if (varies && res.getHeader('cache-control') === undefined) {
+      res.setHeader('cache-control', 'private');
     }
     if (varies && !list(res.getHeader('vary')).some((value) => /(^|,)\s*(cookie|\*)\s*(,|$)/i.test(value))) {
       res.setHeader('vary', [...list(res.getHeader('vary')), 'Cookie'].join(', '));
@@ -62,11 +65,15 @@ export function attachSession<T extends object>(sessions: Sessions<T>, req: Node
   return session;
 }
 
-/** A middleware for Express and Connect that puts the request's session into `req.session`. */
-export function sessionMiddleware<T extends object>(sessions: Sessions<T>) {
-  return (req: NodeRequest, res: NodeResponse, next: (error?: unknown) => void): void => {
+/**
+ * A middleware for Express and Connect that puts the request's session into `req.session`.
+ *
+ * @param client Who asks, where it isn't the connection's other end. Express behind a proxy, with its `trust proxy`: `(req) => ({ ip: req.ip })`.
+ */
+export function sessionMiddleware<T extends object, R extends NodeRequest = NodeRequest>(sessions: Sessions<T>, client?: (req: R) => Client) {
+  return (req: R, res: NodeResponse, next: (error?: unknown) => void): void => {
     try {
-      (req as NodeRequest & { session: Session<T> }).session = attachSession(sessions, req, res);
+      (req as R & { session: Session<T> }).session = attachSession(sessions, req, res, client?.(req));
     } catch (error) {
       return next(error);
     }
