@@ -52,7 +52,7 @@ const [OPENS_FROM, SEALS_FROM] = thresholds();
 function thresholds(): [number, number] {
   if (runtime.Bun !== undefined) return [0, 0];
   if (runtime.Deno !== undefined) return [3000, 600];
-  return runtime.WebSocketPair === undefined ? [1600, 300] : [2500, 300];
+  return runtime.WebSocketPair === undefined ? [1600, 300] : [Infinity, 550];
 }
 
 /** Longer values are no cookies of ours. */
