@@ -6,12 +6,12 @@ use std::sync::Arc;
 use redis::{ClientTlsConfig, TlsCertificates, cluster_routing::SingleNodeRoutingInfo};
 
 use super::{
-    Inner, RedisStore, Replicas, Scripts,
+    Inner, RedisStore, Replicas, Scripts, batch,
     connection::Connections,
     dial::{Dialer, Timeouts},
     keys::Keys,
-    loads::Loads,
-    saves::Saves,
+    loads::{Loads, Reader},
+    saves::{Saves, Writer},
     url::Servers,
 };
 use crate::{
@@ -202,9 +202,14 @@ impl RedisStoreBuilder {
             }
             (true, true) => "SPUBLISH",
         };
+        let reader = Arc::new(Reader::new(&connections, &keys));
+        let writer = Arc::new(Writer::new(&connections, &keys, publish));
+        let batches =
+            (!connections.is_cluster()).then(|| batch::start(Arc::clone(&reader), Arc::clone(&writer)));
+        let (loads, saves) = batches.unzip();
         let inner = Inner {
-            loads: Loads::new(&connections, &keys),
-            saves: Saves::new(&connections, &keys, publish),
+            loads: Loads::new(reader, loads),
+            saves: Saves::new(writer, saves),
             connections,
             patient,
             keys,

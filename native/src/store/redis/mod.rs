@@ -47,9 +47,9 @@ use crate::clock::Clock;
 /// Every operation is one script or one command on the primary, so it is atomic, and one round trip; saves compare versions, so they never create,
 /// and never overwrite what they have not seen. Clones share the connections.
 ///
-/// Without a cluster, loads and saves that many requests ask for at the same time go as one command, and each gets its own answer or error; nobody
-/// waits for others to come, and a load never joins what was sent before it began. What is lost with such a command (no answer in time, a
-/// connection that breaks) is lost for all that went with it.
+/// Without a cluster, what many requests ask for at the same time goes together, all loads as one command and all saves as another; each gets its
+/// own answer or error, once both commands are answered. Nobody waits for others to come, and a load never joins what was sent before it began.
+/// What is lost with such a command (no answer in time, a connection that breaks) is lost for all that went with it.
 ///
 /// # What Redis promises
 /// On one primary, everything the contract of [`Store`] says. Replication to others is asynchronous: a failover may undo what the last moments
