@@ -2,7 +2,7 @@
 
 #![cfg(feature = "redis")]
 
-use core::{num::NonZeroU32, sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
+use core::{sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
 
 use std::collections::BTreeSet;
 
@@ -521,11 +521,14 @@ async fn the_limit_holds_for_saves_that_change_the_subject() {
 #[tokio::test]
 async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
     let mut primary = RedisServer::start().await;
-    let one = NonZeroU32::new(1).expect("one");
-    let patient = |within| RedisStore::builder(primary.url()).replicas(one, within).connect();
-    let store = patient(Duration::from_millis(200)).await.expect("a connection");
+    let store = patient(primary.url()).replicas(0, Duration::ZERO).connect().await.expect("a connection");
     assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
-    let alone = store.delete(&key(1)).await;
+    assert_eq!(store.delete(&key(1)).await, Ok(true), "zero is off");
+
+    let patient = |within| RedisStore::builder(primary.url()).replicas(1, within).connect();
+    let store = patient(Duration::from_millis(200)).await.expect("a connection");
+    assert_eq!(store.create(&key(3), &record(None)).await, Ok(true));
+    let alone = store.delete(&key(3)).await;
     assert!(matches!(&alone, Err(error) if error.to_string().contains("only 0 of 1 replicas")), "{alone:?}");
     assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_err());
 
