@@ -216,7 +216,7 @@ async fn by_socket_by_password_by_user_and_in_a_database() {
     assert_eq!(by_socket.len().await, Ok(1));
 
     for url in [format!("redis://{address}"), format!("redis://ada:wrong@{address}")] {
-        let error = RedisStore::connect(&url).await.err().expect("no way in");
+        let error = RedisStore::connect(&url).await.expect_err("no way in");
         assert!(matches!(error, StoreError::Misconfigured { .. }), "{error}");
         assert!(!error.to_string().contains("wrong@"), "{error}");
     }
@@ -286,7 +286,7 @@ async fn what_cannot_work_is_said_when_connecting() {
         ("redis+cluster://".to_owned(), "it names no host"),
     ];
     for (url, why) in cases {
-        let error = RedisStore::connect(&url).await.err().expect("it can't work").to_string();
+        let error = RedisStore::connect(&url).await.expect_err("it can't work").to_string();
         assert!(error.contains(why), "{url}: {error}");
     }
     let error = RedisStore::builder(primary.url()).prefix("{app}").connect().await.err();
