@@ -2,7 +2,7 @@
 
 #![cfg(feature = "redis")]
 
-use core::{num::NonZeroU32, sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
+use core::{sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
 
 use std::collections::BTreeSet;
 
@@ -216,7 +216,7 @@ async fn by_socket_by_password_by_user_and_in_a_database() {
     assert_eq!(by_socket.len().await, Ok(1));
 
     for url in [format!("redis://{address}"), format!("redis://ada:wrong@{address}")] {
-        let error = RedisStore::connect(&url).await.err().expect("no way in");
+        let error = RedisStore::connect(&url).await.expect_err("no way in");
         assert!(matches!(error, StoreError::Misconfigured { .. }), "{error}");
         assert!(!error.to_string().contains("wrong@"), "{error}");
     }
@@ -286,7 +286,7 @@ async fn what_cannot_work_is_said_when_connecting() {
         ("redis+cluster://".to_owned(), "it names no host"),
     ];
     for (url, why) in cases {
-        let error = RedisStore::connect(&url).await.err().expect("it can't work").to_string();
+        let error = RedisStore::connect(&url).await.expect_err("it can't work").to_string();
         assert!(error.contains(why), "{url}: {error}");
     }
     let error = RedisStore::builder(primary.url()).prefix("{app}").connect().await.err();
@@ -521,11 +521,14 @@ async fn the_limit_holds_for_saves_that_change_the_subject() {
 #[tokio::test]
 async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
     let mut primary = RedisServer::start().await;
-    let one = NonZeroU32::new(1).expect("one");
-    let patient = |within| RedisStore::builder(primary.url()).replicas(one, within).connect();
-    let store = patient(Duration::from_millis(200)).await.expect("a connection");
+    let store = patient(primary.url()).replicas(0, Duration::ZERO).connect().await.expect("a connection");
     assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
-    let alone = store.delete(&key(1)).await;
+    assert_eq!(store.delete(&key(1)).await, Ok(true), "zero is off");
+
+    let patient = |within| RedisStore::builder(primary.url()).replicas(1, within).connect();
+    let store = patient(Duration::from_millis(200)).await.expect("a connection");
+    assert_eq!(store.create(&key(3), &record(None)).await, Ok(true));
+    let alone = store.delete(&key(3)).await;
     assert!(matches!(&alone, Err(error) if error.to_string().contains("only 0 of 1 replicas")), "{alone:?}");
     assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_err());
 

@@ -6,6 +6,8 @@
 #[cfg(feature = "cache")]
 pub mod cached;
 mod memory;
+#[cfg(any(feature = "redis", feature = "cache"))]
+mod message;
 #[cfg(feature = "redis")]
 mod redis;
 

@@ -181,9 +181,13 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
                     leading
                 }
                 // One request asks the store for all of them. What it got is taken from the cache, by the rules of the cache: it may
-                // have read before a change that this load must see.
+                // have read before a change that this load must see. If it failed, so have all.
                 Err(mut landing) => {
-                    let _ = landing.changed().await;
+                    if landing.changed().await.is_ok()
+                        && let Some(error) = landing.borrow_and_update().clone()
+                    {
+                        return Err(error);
+                    }
                     if let found @ Some(_) = self.table.get(key, lookup.subject.as_ref(), at_most) {
                         return Ok(found);
                     }
@@ -193,7 +197,13 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
             },
         };
         let epoch = lookup.subject.map(|subject| self.table.watch(EntryId::epoch(&subject)));
-        let found = self.store.load(key, lookup).await?;
+        let found = match self.store.load(key, lookup).await {
+            Ok(found) => found,
+            Err(error) => {
+                record.failed(&error);
+                return Err(error);
+            }
+        };
         record.record(found.as_ref().map(|found| &found.record));
         if let (Some(epoch), Some(found)) = (epoch, &found) {
             epoch.epoch(found.epoch);

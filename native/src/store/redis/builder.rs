@@ -110,9 +110,12 @@ impl RedisStoreBuilder {
     }
 
     /// Makes deleting a session and revoking a subject wait until so many replicas have it, so that a failover does not undo it; otherwise
-    /// they are errors. Not consensus: a replica that did not answer may still become the primary. Off by default.
-    pub const fn replicas(mut self, count: NonZeroU32, within: Duration) -> Self {
-        self.replicas = Some(Replicas { count, within });
+    /// they are errors. Not consensus: a replica that did not answer may still become the primary. Off by default, and if it is zero.
+    pub const fn replicas(mut self, count: u32, within: Duration) -> Self {
+        self.replicas = match NonZeroU32::new(count) {
+            Some(count) => Some(Replicas { count, within }),
+            None => None,
+        };
         self
     }
 

@@ -179,29 +179,24 @@ impl Scripts {
 mod message {
     use session_core::{Key, SubjectTag, Version};
 
-    fn message(kind: u8, tag: &[u8; 16], version: [u8; 16]) -> [u8; 33] {
-        let mut message = [0; 33];
-        message[0] = kind;
-        message[1..17].copy_from_slice(tag);
-        message[17..].copy_from_slice(&version);
-        message
+    pub(super) use crate::store::message::Message;
+    use crate::store::message::{CLEARED, DELETED, EPOCH, SAVED, write};
+
+    pub(super) fn saved(key: &Key, version: Version) -> Message {
+        write(SAVED, key.as_bytes(), version)
     }
 
-    pub(super) fn saved(key: &Key, version: Version) -> [u8; 33] {
-        message(b's', key.as_bytes(), version.to_bytes())
+    pub(super) fn deleted(key: &Key) -> Message {
+        write(DELETED, key.as_bytes(), Version::default())
     }
 
-    pub(super) fn deleted(key: &Key) -> [u8; 33] {
-        message(b'd', key.as_bytes(), [0; 16])
-    }
-
-    pub(super) fn cleared() -> [u8; 33] {
-        message(b'c', &[0; 16], [0; 16])
+    pub(super) fn cleared() -> Message {
+        write(CLEARED, &[0; 16], Version::default())
     }
 
     /// The script appends the epoch.
     pub(super) fn start_of_revoked(subject: &SubjectTag) -> [u8; 17] {
-        let mut start = [b'e'; 17];
+        let mut start = [EPOCH; 17];
         start[1..].copy_from_slice(subject.as_bytes());
         start
     }

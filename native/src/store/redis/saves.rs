@@ -11,6 +11,7 @@ use super::{
     batch::{Answers, BYTES, Batches},
     connection::Connections,
     keys::{Keys, bucket},
+    message::Message,
     script::Script,
     value::{self, Head},
 };
@@ -23,7 +24,7 @@ pub(super) struct Save {
     head: Head,
     payload: Bytes,
     left: u64,
-    message: [u8; 33],
+    message: Message,
 }
 
 /// What the script says to one.
@@ -55,7 +56,7 @@ impl Saves {
         record: &Record,
         expected: Version,
         left: u64,
-        message: [u8; 33],
+        message: Message,
     ) -> impl Future<Output = Answer> {
         let save = Save {
             name: self.writer.keys.record(key),
