@@ -21,10 +21,10 @@ use crate::{error::Error, sessions::Shared, store::Freshness};
 /// it expires. Where that isn't enough, keep sessions in a store. Two requests that change one session at the same time each
 /// send the whole of it: the later answer wins.
 ///
-/// What is remembered takes about a hundred bytes for each session that was ended or rotated and that someone was signed in to, until the session's absolute end,
-/// and for each subject that was revoked, for 400 days (a session may be [remembered](Session::remember_for) that long). None of that is
-/// forgotten before: it is bounded by how often people sign in, which is for the application to limit. Of sessions that nobody was signed in to, which any visitor can begin and end as
-/// often as they please, the last 50,000 are remembered at least, and 100,000 at most (ten megabytes). The
+/// What is remembered takes about a hundred bytes for each session that was ended or rotated and that someone was signed in to, until its
+/// absolute end, and for each subject that was revoked, for 400 days (a session may be [remembered](Session::remember_for) that long). None of that
+/// is forgotten before: it is bounded by how often people sign in, which is for the application to limit. Of sessions that nobody was signed in to,
+/// which any visitor can begin and end as often as they please, the last 50,000 are remembered at least, and 100,000 at most (ten megabytes). The
 /// cookie of an older one is good again until it expires, if a client has kept it although it was told to remove it: it holds what it held, and
 /// signs nobody in.
 ///
@@ -302,7 +302,7 @@ mod tests {
         held.remember(named(0, true), Ended::Wholly, now);
         // A visitor who signs in, and one whose session, in which someone is signed in, is ended by a token of when nobody was.
         let signs_in = Ended::Before { rotation: 1, at: now, end: END };
-        held.remember(named(1, false), Ended::Before { rotation: 1, at: now, end: END }, now);
+        held.remember(named(1, false), signs_in, now);
         held.remember(named(1, true), Ended::Before { rotation: 2, at: now, end: END }, now);
         held.remember(named(2, true), signs_in, now);
         held.remember(named(2, false), Ended::Wholly, now);
