@@ -173,7 +173,8 @@ pub struct Session<T> {
 /// ```
 /// use session_core::{Key, Timestamp, lifecycle::Named};
 ///
-/// let named = Named { key: Key::from_bytes([7; 16]), absolute_end: Timestamp::from_millis(9) };
+/// let (key, absolute_end) = (Key::from_bytes([7; 16]), Timestamp::from_millis(9));
+/// let named = Named { key, absolute_end, is_authenticated: true };
 /// assert_eq!(named.key.to_string().len(), 22);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +183,8 @@ pub struct Named {
     pub key: Key,
     /// When it ends at the latest, as far as this token knows.
     pub absolute_end: Timestamp,
+    /// Whether someone is signed in, as far as this token knows.
+    pub is_authenticated: bool,
 }
 
 /// What is known of a session besides the application's data.

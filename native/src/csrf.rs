@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::web::{Answer, Headers, IsPublic};
 
-/// Refuses requests that change something (all methods but GET, HEAD and OPTIONS) and handshakes of WebSockets when a browser says that a page of another origin sent
-/// them: 403. No tokens, no state, no session: it can stand outside of everything.
+/// Refuses requests that change something (all methods but GET, HEAD and OPTIONS), and handshakes of WebSockets, when a browser says that a page
+/// of another origin sent them: 403. No tokens, no state, no session: it can stand outside of everything.
 ///
 /// Browsers tell in `Sec-Fetch-Site` where a request comes from (all since 2023), and older ones in `Origin`. The rules, in this order:
 ///
@@ -20,8 +20,10 @@ use crate::web::{Answer, Headers, IsPublic};
 /// | else | passes only if `Origin` is trusted |
 ///
 /// This is the algorithm of Go's `net/http.CrossOriginProtection` (F. Valsorda, 2025), and what ASVS 5.0 row 3.5.3 and the OWASP CSRF Prevention
-/// Cheat Sheet ("Fetch Metadata headers") ask for. The handshake of a WebSocket is more than a GET here, and than a CONNECT of HTTP/2 (RFC 8441) anyway: it opens a
-/// connection in the user's name that no other rule of browsers guards, least of all from a sibling subdomain, to which `SameSite` is no bar (ASVS 5.0 row 4.4.2). A field that stands there twice counts with all of its values: each must pass.
+/// Cheat Sheet ("Fetch Metadata headers") ask for. A field that stands there twice counts with all of its values: each must pass.
+///
+/// The handshake of a WebSocket is a GET (in HTTP/2 a CONNECT, RFC 8441), and yet not safe: it opens a connection in the user's name, to which browsers don't
+/// apply the same-origin policy, and `SameSite` is no bar to a sibling subdomain (ASVS 5.0 row 4.4.2).
 ///
 /// Behind a proxy that changes `Host`, [trust](CsrfGuard::trust) the public origin. Use HTTPS with HSTS: the fallback by `Origin` can't tell `http` from
 /// `https` of the same host.

@@ -64,8 +64,8 @@ impl Error {
     }
 
     /// A stable, short code for metrics: that of the store's error ([`StoreError::code`]); `cookie-too-large`, `record-too-large`, `not-json`,
-    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`, `panicked`; `bad-config` for whatever a
-    /// start would have found.
+    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`, `panicked`; `bad-config` for
+    /// whatever a start would have found.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         use session_core::Error::{CookieTooLarge, Random, RecordTooLarge, Rejected, Serialize, Unreadable};

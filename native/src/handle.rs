@@ -219,8 +219,8 @@ impl<T: SessionData> Slot<T> {
         &*self.settings.provider
     }
 
-    /// Loads the session, unless that was done before; if it was, but not as fresh as this, asks the store whether it is still what it was. What failed can
-    /// be tried again.
+    /// Loads the session, unless that was done before; if it was, but not as fresh as this, asks the store whether it is still what it was. What
+    /// failed can be tried again.
     pub(crate) async fn load(
         &self,
         cookies: CookieHeaders<'_>,

@@ -55,7 +55,8 @@ impl<T: SessionData> Session<T> {
     /// This session, as its token names it, once it is stored.
     #[must_use]
     pub fn named(&self) -> Option<Named> {
-        self.key().map(|key| Named { key, absolute_end: self.absolute_end() })
+        let (absolute_end, is_authenticated) = (self.absolute_end(), self.is_authenticated());
+        self.key().map(|key| Named { key, absolute_end, is_authenticated })
     }
 
     /// Whether the client needs a new token, and when it is to expire: after a rotation, when the key ring's sealing key is newer, and

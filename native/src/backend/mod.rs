@@ -149,8 +149,8 @@ pub struct Change {
     pub(crate) cookie: Option<SetCookie>,
 }
 
-/// A session that handlers may look at while it is being saved: the lock is never held across an await. It can be looked at after a panic, too; whether it may
-/// be saved then is for those who have the handle to ask.
+/// A session that handlers may look at while it is being saved: the lock is never held across an await. It can be looked at after a panic, too;
+/// whether it may be saved then is for those who have the handle to ask.
 pub trait Cell<T>: Sync {
     /// Does something with the session.
     fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R;

@@ -129,7 +129,11 @@ impl<S: Store> Sealed for Stored<S> {
         freshness: Freshness,
     ) -> Result<Box<Session<T>>, Refusal> {
         let reference = Reference::from_token(opened).map_err(Error::from)?;
-        let named = Named { key: reference.key(), absolute_end: reference.absolute_end() };
+        let named = Named {
+            key: reference.key(),
+            absolute_end: reference.absolute_end(),
+            is_authenticated: reference.subject().is_some(),
+        };
         self.load_referenced(shared, &reference, now, freshness).await.map_err(Refusal::of(Some(named)))
     }
 

@@ -110,7 +110,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     ) -> Result<Answer, Error> {
         let terms = Terms { client, freshness: Freshness::Linearizable, proven: None };
         let session = self.load_own(cookie_headers, terms).await?;
-        // Sent before the answer with the new token arrived. The session lives, and so does its binding: a browser that forgot the key would be signed out by it.
+        // Sent before the answer with the new token arrived. The session lives and is bound: without its key the browser would be signed out.
         if session.rejection() == Some(Rejection::Superseded) {
             return Ok(
                 Answer::new(503, "the session's token was replaced just now".into()).with("retry-after", "1")

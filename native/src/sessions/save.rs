@@ -268,11 +268,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// Ends the session: once this returned, none of its tokens is accepted any more, whatever other requests are doing. Gives the
     /// `Set-Cookie` value that makes the client forget its token; `None` if it brought none.
     ///
-    /// Also if the client's token was refused: for one that is authentic, though it is of before a rotation ([`Rejection::Superseded`],
-    /// [`Rejection::Reused`]) or comes from another client or device ([`Rejection::BoundElsewhere`]), the session that it names is ended. A user who signs out
-    /// in one tab while another has just rotated the token is signed out, then, and not told so wrongly. Who has a copy of an
-    /// old token can do no more with it than that: it reads nothing, and what it ends, its user begins anew under another id. Of a forged or expired token nothing is left
-    /// to end; the client forgets it.
+    /// Also if the client's token was refused: where it is authentic, and merely of before a rotation ([`Rejection::Superseded`],
+    /// [`Rejection::Reused`]) or from another client or device ([`Rejection::BoundElsewhere`]), the session that it names is ended. So a user who signs
+    /// out in one tab while another has just rotated the token is signed out. Who has a copy of an old token can do no more with it than that: it
+    /// reads nothing, and the user signs in anew under another id. Of a forged, expired or revoked one there is nothing to end; the client forgets it.
     ///
     /// # Errors
     /// [`Error::Store`]: the session may still be alive, and nothing about it has changed here: don't tell the user that it has.

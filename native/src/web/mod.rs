@@ -52,8 +52,10 @@ impl SessionRejection {
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub(crate) fn told(&self) -> Answer {
         match self {
-            // As the layer's own commit: signed out elsewhere is nobody's mistake.
-            Self::Load(error @ Error::Ended(_)) => tracing::info!(%error, "a change was dropped"),
+            // As with the layer's own commit: signed out elsewhere is nobody's mistake.
+            Self::Load(error @ Error::Ended(_)) => {
+                tracing::info!(%error, "a request went on without its session");
+            }
             error => tracing::error!(%error, "a handler's session was not loaded, saved or ended"),
         }
         self.answer()
