@@ -75,7 +75,7 @@ export interface Draft {
 }
 
 /** The id, and four numbers in the one way to write them. */
-const FIRST_LINE = /^[\w-]{21}[AQgw](\.(?!0\d)\d+){4}\n/;
+const FIRST_LINE = /^[\w-]{21}[AQgw](?:\.(?!0\d)\d+){4}\n/;
 
 /** What the payload of a session says that lies in its cookie; `null` if it can't be read: authentic, but of a later version. @internal */
 export function read(payload: string): Payload | null {
@@ -162,8 +162,8 @@ export function draft(
   }
 
   const { subject = null, authenticated = false, regenerated = false, flash, data = null } = changes ?? {};
-  const { sub, auth, epoch, bind, flash: arrived = {}, ...later } = attributes;
-  const messages = flash ?? arrived;
+  const { sub, auth, epoch, bind, flash: arrived, ...later } = attributes;
+  const messages = flash ?? arrived ?? {};
   const sid = opened === null ? newId() : before.sid;
   const rot = before.rot + (opened !== null && (regenerated || subject !== null) ? 1 : 0);
   const second = JSON.stringify({

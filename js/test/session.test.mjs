@@ -375,6 +375,30 @@ test('payloads of other writers', async () => {
   }
 });
 
+test('the vectors of payloads', () => {
+  const { sessions } = withClock();
+  const vectors = JSON.parse(readFileSync(new URL('../../tests/vectors/payloads.json', import.meta.url), 'utf8'));
+  for (const vector of vectors.readable) {
+    const session = sessions.load(sealed(vector.payload, START + 1000));
+    const { rejected, subject, key } = session;
+    // `Date` ends in the year 275760, with `NaN`.
+    const times = (dates) => dates.map((date) => date && new Date(date).getTime());
+    assert.deepEqual({ rejected, subject, key }, { rejected: null, subject: vector.subject, key: vector.key }, vector.id);
+    assert.deepEqual(
+      times([session.createdAt, session.absoluteEnd, session.authenticatedAt]),
+      times([vector.created_at, vector.absolute_end, vector.authenticated_at]),
+      vector.id,
+    );
+    assert.deepEqual(session.data, JSON.parse(vector.data), vector.id);
+    assert.deepEqual(Object.entries(session.flash.all()), vector.flash, vector.id);
+  }
+  // This side believes an authentic payload the types of its attributes, and reads numbers and text as JavaScript does.
+  const believed = /^(number-too-large|sub-|auth-|flash-|bind-|lone-surrogate)/;
+  const refused = vectors.unreadable.filter(({ id }) => !believed.test(id));
+  for (const { id, payload } of refused) assert.equal(sessions.load(sealed(payload, START + 1000)).rejected, 'malformed', id);
+  assert.ok(vectors.readable.length >= 11 && refused.length >= 30);
+});
+
 test('payloads that are none', () => {
   const { sessions } = withClock();
   const head = payloadOf({}).split('\n')[0];
