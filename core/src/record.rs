@@ -66,8 +66,8 @@ impl Version {
 /// let codec = RecordCodec::new(&KeyRing::new(&Secret::generate(&OsRandom)?)).encrypted(true);
 /// let (here, there) = (Key::from_bytes([1; 16]), Key::from_bytes([2; 16]));
 /// let stored = codec.encode(&here, b"a payload", &OsRandom)?;
-/// assert_eq!(codec.decode(&here, &stored)?.as_slice(), b"a payload");
-/// assert_eq!(codec.decode(&there, &stored), Err(Unreadable::Seal)); // can't be moved
+/// assert_eq!(codec.decode(&here, stored.clone())?.as_slice(), b"a payload");
+/// assert_eq!(codec.decode(&there, stored), Err(Unreadable::Seal)); // can't be moved
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -124,19 +124,23 @@ impl RecordCodec {
         token::seal_record(&self.ring, key.as_bytes(), plain, random)
     }
 
-    /// The payload of a stored form.
+    /// The payload of a stored form. Bytes that nobody else has become the payload where they are.
     ///
     /// # Errors
     /// [`Unreadable`]; nothing was inflated beyond [`MAX_INFLATED`](crate::MAX_INFLATED).
-    pub fn decode(&self, key: &Key, stored: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
-        match stored.first() {
+    pub fn decode(
+        &self,
+        key: &Key,
+        stored: impl AsRef<[u8]> + Into<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+        match stored.as_ref().first() {
             Some(&SEALED) => {
-                let opened = token::open_record(&self.ring, key.as_bytes(), stored.to_vec())
+                let opened = token::open_record(&self.ring, key.as_bytes(), stored.into())
                     .map_err(|_| Unreadable::Seal)?;
                 plain(opened.into_payload())
             }
             Some(_) if self.encrypted => Err(Unreadable::NotEncrypted),
-            _ => plain(Zeroizing::new(stored.to_vec())),
+            _ => plain(Zeroizing::new(stored.into())),
         }
     }
 }
@@ -171,7 +175,7 @@ mod tests {
             codec.clone().encrypted(true).deflated_from(Some(256)),
         ] {
             let stored = codec.encode(&KEY, &payload, &OsRandom).unwrap();
-            assert_eq!(*codec.decode(&KEY, &stored).unwrap(), payload);
+            assert_eq!(*codec.decode(&KEY, &stored[..]).unwrap(), payload);
         }
         let small = codec.clone().deflated_from(Some(256)).encode(&KEY, b"{}", &OsRandom).unwrap();
         assert_eq!(small, b"{}");
@@ -181,7 +185,7 @@ mod tests {
     fn plain_text_is_refused_where_encryption_is_demanded() {
         let codec = codec();
         let stored = codec.encode(&KEY, b"{}", &OsRandom).unwrap();
-        assert_eq!(codec.encrypted(true).decode(&KEY, &stored), Err(Unreadable::NotEncrypted));
+        assert_eq!(codec.encrypted(true).decode(&KEY, &stored[..]), Err(Unreadable::NotEncrypted));
     }
 
     #[test]
@@ -195,7 +199,7 @@ mod tests {
         for bit in (0..sealed.len() * 8).step_by(if cfg!(miri) { 61 } else { 1 }) {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(codec.clone().encrypted(true).decode(&KEY, &flipped).is_err(), "bit {bit}");
+            assert!(codec.clone().encrypted(true).decode(&KEY, &flipped[..]).is_err(), "bit {bit}");
         }
     }
 

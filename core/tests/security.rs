@@ -228,7 +228,7 @@ fn nothing_is_deflated_that_could_not_be_read_again() {
         let payload = [b"{", &vec![b'a'; length - 1][..]].concat();
         let stored = codec.encode(&HERE, &payload, &OsRandom).unwrap();
         assert_eq!(stored.len() < length / 100, deflated);
-        assert_eq!(*codec.decode(&HERE, &stored).unwrap(), payload);
+        assert_eq!(*codec.decode(&HERE, &stored[..]).unwrap(), payload);
     }
 }
 

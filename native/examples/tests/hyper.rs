@@ -52,7 +52,7 @@ async fn visits_are_counted_for_each_client() {
     // A third session doesn't fit: a failure is not a success.
     let full = get(address, "/", "").await;
     assert_eq!(full.status(), 503);
-    assert_eq!(full.headers()[header::RETRY_AFTER], "1");
+    assert!(!full.headers().contains_key(header::RETRY_AFTER), "it is as full a second later");
     assert!(!full.headers().contains_key(header::SET_COOKIE));
     server.abort();
 }

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     observe::Observed,
     sessions::{Plain, Shared},
-    store::{Found, Freshness, Lookup, Record, Saved, Store},
+    store::{Bytes, Found, Freshness, Lookup, Record, Saved, Store},
 };
 
 /// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
@@ -32,8 +32,8 @@ pub struct Stored<S> {
 }
 
 impl<S: Store> Stored<S> {
-    pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
-        self.codec.decode(key, &record.payload)
+    pub(crate) fn decode(&self, key: &Key, payload: Bytes) -> Result<Plain, Unreadable> {
+        self.codec.decode(key, payload)
     }
 
     fn record<T>(&self, shared: &Shared<T>, key: &Key, draft: &Draft) -> Result<Record, Error> {
@@ -81,7 +81,7 @@ impl<S: Store> Stored<S> {
         if now >= record.expires_at {
             return Err(CoreError::Rejected(Rejection::Expired).into());
         }
-        let payload = self.decode(&key, &record)?;
+        let payload = self.decode(&key, record.payload)?;
         let session = Session::from_record(
             reference,
             record.version,
@@ -185,7 +185,7 @@ impl<S: Store> Sealed for Stored<S> {
                 Ok(Written::Saved(Change { started, rotated, cookie: None }))
             }
             Ok(Saved::Conflict(theirs)) => {
-                let payload = self.decode(&key, &theirs)?;
+                let payload = self.decode(&key, theirs.payload)?;
                 let (version, expires_at) = (theirs.version, theirs.expires_at);
                 Ok(Written::Conflict(Theirs { version, expires_at, payload }))
             }
@@ -214,7 +214,7 @@ impl<S: Store> Sealed for Stored<S> {
         if session.with(|session| session.version()) == record.version {
             return Ok(());
         }
-        let payload = self.decode(&key, &record)?;
+        let payload = self.decode(&key, record.payload)?;
         session.with(|session| match session.rebase(record.version, record.expires_at, payload) {
             Err(CoreError::Rejected(reason)) => Err(Error::Ended(reason)),
             other => Ok(other?),

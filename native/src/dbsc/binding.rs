@@ -57,7 +57,7 @@ impl Bindings {
     /// The binding of a session, and which version that is.
     pub(crate) async fn find(&self, session: &Key) -> Result<Option<(Binding, Version)>, Error> {
         let Some(record) = self.store.find(session).await? else { return Ok(None) };
-        let payload = self.codec.decode(session, &record.payload)?;
+        let payload = self.codec.decode(session, record.payload)?;
         let binding = serde_json::from_slice(&payload).map_err(|_| Unreadable::Payload)?;
         Ok(Some((binding, record.version)))
     }

@@ -44,12 +44,12 @@ fn written(input: &mut Input<'_>) {
     let iv = Given(input.array());
     let payload = [b"{", input.piece()].concat();
     let stored = codec.encode(&HERE, &payload, &iv).unwrap();
-    assert_eq!(*codec.decode(&HERE, &stored).unwrap(), payload);
+    assert_eq!(*codec.decode(&HERE, &stored[..]).unwrap(), payload);
     let changed = input.altered(&stored);
     agree(&changed);
     if stored[0] == 1 {
-        assert_eq!(codec.decode(&THERE, &stored), Err(Unreadable::Seal));
-        assert!(changed == stored || CODECS[2].decode(&HERE, &changed).is_err(), "read although changed");
+        assert_eq!(codec.decode(&THERE, &stored[..]), Err(Unreadable::Seal));
+        assert!(changed == stored || CODECS[2].decode(&HERE, &changed[..]).is_err(), "read although changed");
     }
 }
 
