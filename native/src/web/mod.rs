@@ -19,7 +19,7 @@ pub use require_auth::{RequireAuth, local_redirect};
 use crate::error::Error;
 
 /// Why a handler didn't get its session, or could not save or end it: what such a handler returns may come of [`Error`] by `?`. Answers as
-/// [`Answer::to_error`]: 503 with `Retry-After` if the store isn't available, 401 if the session ended while the request ran; the cookie is left alone.
+/// [`Answer::to_error`]: 503 if the store failed (with `Retry-After` where waiting helps), 401 if the session ended while the request ran; the cookie is left alone.
 ///
 /// ```
 /// use session_native::{Error, Rejection, web::SessionRejection};

@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn framed(bytes: &[u8]) {
-    let found = CODEC.decode(&KEY, &[&[2], bytes].concat());
+    let found = CODEC.decode(&KEY, [&[2], bytes].concat());
     match reference::inflate_frame(bytes) {
         Some(plain) => assert_eq!(*found.unwrap(), plain),
         None => assert_eq!(found, Err(Unreadable::Inflate)),
