@@ -220,6 +220,12 @@ impl Rejection {
         matches!(self, Self::Expired | Self::BoundElsewhere | Self::Revoked | Self::Superseded | Self::Reused)
     }
 
+    /// Whether the session that the token names may well be alive: it is this token, or this client, that was refused.
+    #[must_use]
+    pub const fn leaves_the_session_alive(self) -> bool {
+        matches!(self, Self::BoundElsewhere | Self::Superseded | Self::Reused)
+    }
+
     /// What a token from before a rotation is refused for.
     #[must_use]
     pub fn of_old_token(rotated_at: Timestamp, now: Timestamp, grace: Duration) -> Self {

@@ -1,9 +1,10 @@
 //! One session, as an application sees it.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use core::{fmt, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use crate::{
     binding::Fingerprint,
@@ -36,6 +37,21 @@ use crate::{
 /// }
 /// impl SessionData for UserSession {}
 /// ```
+///
+/// Or keep a bag of values, as other libraries do: JSON objects, and maps from strings to one type of value, are session data as they are. Requests that
+/// change different keys keep each other's changes, and a key that was removed is gone.
+///
+/// ```
+/// use core::time::Duration;
+/// use serde_json::{Map, Value};
+/// use session_core::{Expiry, Session, Timestamp};
+///
+/// let expiry = Expiry::new(Duration::from_secs(1800), Duration::from_secs(86_400))?;
+/// let mut session = Session::<Map<String, Value>>::anonymous(&expiry, Timestamp::default(), None);
+/// session.data_mut().insert("theme".into(), "dark".into());
+/// assert_eq!(session.data().get("theme").and_then(Value::as_str), Some("dark"));
+/// # Ok::<(), session_core::ConfigError>(())
+/// ```
 pub trait SessionData: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static {
     /// What becomes of fields that two requests changed at the same time: by default the later commit has its way in each. For sessions
     /// in a store; of two requests that change one cookie-held session, the later answer replaces all of it.
@@ -47,6 +63,27 @@ pub trait SessionData: Serialize + DeserializeOwned + Default + Clone + Send + S
 
 /// No data at all: for sessions that only say who is signed in.
 impl SessionData for () {}
+
+/// Whatever JSON there is: to read what any application keeps, or as a bag of values.
+impl SessionData for Value {}
+
+/// A bag of values.
+impl SessionData for Map<String, Value> {}
+
+/// A bag of values of one type.
+impl<V> SessionData for BTreeMap<String, V> where
+    V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+{
+}
+
+/// A bag of values of one type.
+#[cfg(feature = "std")]
+impl<V, H> SessionData for std::collections::HashMap<String, V, H>
+where
+    V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    H: core::hash::BuildHasher + Default + Clone + Send + Sync + 'static,
+{
+}
 
 /// Where a session stands.
 ///
@@ -127,6 +164,27 @@ pub struct Session<T> {
     pub(crate) unconfirmed: Option<Box<Draft>>,
     /// The client of this request, if sessions are bound to clients.
     pub(crate) client: Option<OwnedClient>,
+    /// The sessions that may live and that refused tokens of this request name; `None` if it brought no token that was refused.
+    pub(crate) refused: Option<Vec<Named>>,
+}
+
+/// A session, as an authentic token names it.
+///
+/// ```
+/// use session_core::{Key, Timestamp, lifecycle::Named};
+///
+/// let (key, absolute_end) = (Key::from_bytes([7; 16]), Timestamp::from_millis(9));
+/// let named = Named { key, absolute_end, is_authenticated: true };
+/// assert_eq!(named.key.to_string().len(), 22);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its public name.
+    pub key: Key,
+    /// When it ends at the latest, as far as this token knows.
+    pub absolute_end: Timestamp,
+    /// Whether someone is signed in, as far as this token knows.
+    pub is_authenticated: bool,
 }
 
 /// What is known of a session besides the application's data.

@@ -55,6 +55,46 @@ impl core::ops::Add<Duration> for Timestamp {
     }
 }
 
+/// Of the system's clock. A time before 1970 is taken for the beginning of 1970, and one beyond [`Timestamp::MAX`] for that; a fraction of a
+/// millisecond is cut off.
+///
+/// ```
+/// use session_core::Timestamp;
+/// use std::time::{Duration, SystemTime};
+///
+/// let soon = SystemTime::UNIX_EPOCH + Duration::from_micros(1_500);
+/// assert_eq!(Timestamp::from(soon), Timestamp::from_millis(1));
+/// assert_eq!(Timestamp::from(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), Timestamp::default());
+/// ```
+#[cfg(feature = "std")]
+impl From<std::time::SystemTime> for Timestamp {
+    fn from(time: std::time::SystemTime) -> Self {
+        // One before 1970 is an error.
+        Self::default() + time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+/// For the date crates, which take the system's time. Where that doesn't go as far ([`Timestamp::MAX`] lies 585 million years ahead), it is the end of
+/// the year 9999.
+///
+/// ```
+/// use session_core::Timestamp;
+/// use std::time::{Duration, SystemTime};
+///
+/// let time = SystemTime::from(Timestamp::from_millis(1_700_000_000_000));
+/// assert_eq!(time, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+/// ```
+#[cfg(feature = "std")]
+impl From<Timestamp> for std::time::SystemTime {
+    fn from(time: Timestamp) -> Self {
+        /// Every platform's clock goes that far.
+        const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+
+        let since = Duration::from_millis(time.0);
+        Self::UNIX_EPOCH.checked_add(since).unwrap_or_else(|| Self::UNIX_EPOCH + YEAR_9999)
+    }
+}
+
 /// When sessions end: after `idle` without a request, and after `absolute` in any case.
 ///
 /// Sources: OWASP Session Management Cheat Sheet ("Session Expiration"), ASVS 5.0 rows 7.3.1 and 7.3.2.
@@ -176,6 +216,26 @@ mod tests {
 
     fn policy() -> Expiry {
         Expiry::new(Duration::from_secs(100), Duration::from_secs(250)).unwrap()
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn the_systems_time_is_told_both_ways() {
+        use std::time::SystemTime;
+
+        for millis in [0, 1, 1_700_000_000_123, 253_402_300_799_999] {
+            let time = SystemTime::from(Timestamp::from_millis(millis));
+            assert_eq!(time, SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+            assert_eq!(Timestamp::from(time), Timestamp::from_millis(millis));
+            assert_eq!(Timestamp::from(time + Duration::from_nanos(999_999)), Timestamp::from_millis(millis));
+        }
+        for before in [Duration::from_nanos(1), Duration::from_secs(1 << 40)] {
+            assert_eq!(Timestamp::from(SystemTime::UNIX_EPOCH - before), Timestamp::default());
+        }
+        // Wherever the platform's clock ends: there is no panic, and it is far.
+        assert!(
+            Timestamp::from(SystemTime::from(Timestamp::MAX)) >= Timestamp::from_millis(253_402_300_799_000)
+        );
     }
 
     #[test]

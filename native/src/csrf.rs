@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::web::{Answer, Headers, IsPublic};
 
-/// Refuses requests that change something (all methods but GET, HEAD and OPTIONS) when a browser says that a page of another origin sent
-/// them: 403. No tokens, no state, no session: it can stand outside of everything.
+/// Refuses requests that change something (all methods but GET, HEAD and OPTIONS), and handshakes of WebSockets, when a browser says that a page
+/// of another origin sent them: 403. No tokens, no state, no session: it can stand outside of everything.
 ///
 /// Browsers tell in `Sec-Fetch-Site` where a request comes from (all since 2023), and older ones in `Origin`. The rules, in this order:
 ///
 /// | the request | |
 /// |---|---|
-/// | GET, HEAD, OPTIONS | passes: handlers of these must change nothing |
+/// | GET, HEAD, OPTIONS, without `Upgrade: websocket` | passes: handlers of these must change nothing |
 /// | its path is [excepted](CsrfGuard::except) | passes |
 /// | `Sec-Fetch-Site` is `same-origin` or `none` (typed, bookmarked) | passes |
 /// | `Sec-Fetch-Site` is anything else, `same-site` too | passes only if `Origin` is [trusted](CsrfGuard::trust) |
@@ -21,6 +21,9 @@ use crate::web::{Answer, Headers, IsPublic};
 ///
 /// This is the algorithm of Go's `net/http.CrossOriginProtection` (F. Valsorda, 2025), and what ASVS 5.0 row 3.5.3 and the OWASP CSRF Prevention
 /// Cheat Sheet ("Fetch Metadata headers") ask for. A field that stands there twice counts with all of its values: each must pass.
+///
+/// The handshake of a WebSocket is a GET (in HTTP/2 a CONNECT, RFC 8441), and yet not safe: it opens a connection in the user's name, to which browsers don't
+/// apply the same-origin policy, and `SameSite` is no bar to a sibling subdomain (ASVS 5.0 row 4.4.2).
 ///
 /// Behind a proxy that changes `Host`, [trust](CsrfGuard::trust) the public origin. Use HTTPS with HSTS: the fallback by `Origin` can't tell `http` from
 /// `https` of the same host.
@@ -90,7 +93,7 @@ impl CsrfGuard {
         authority: Option<&str>,
         headers: &impl Headers,
     ) -> Option<Answer> {
-        let safe = matches!(method, "GET" | "HEAD" | "OPTIONS");
+        let safe = matches!(method, "GET" | "HEAD" | "OPTIONS") && !opens_a_web_socket(headers);
         if safe || self.except.as_ref().is_some_and(|open| open(path)) {
             return None;
         }
@@ -117,6 +120,12 @@ impl CsrfGuard {
     fn trusts(&self, origin: &[u8]) -> bool {
         self.trusted.iter().any(|trusted| trusted.as_bytes() == origin)
     }
+}
+
+/// Whether the request is the handshake of a WebSocket (RFC 6455 §4.1) in HTTP/1.1; in HTTP/2 its method is CONNECT.
+fn opens_a_web_socket(headers: &impl Headers) -> bool {
+    let mut protocols = headers.values("upgrade").flat_map(|value| value.split(|byte| *byte == b','));
+    protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Whether an origin is that of a page on this host and port.
@@ -204,6 +213,37 @@ mod tests {
             for method in ["GET", "HEAD", "OPTIONS"] {
                 assert!(passes(method, "/", &[(SITE, site), (ORIGIN, "https://evil.example")]), "{method}");
             }
+        }
+    }
+
+    // Row 40.
+    #[test]
+    fn a_web_socket_is_opened_by_pages_of_the_own_origin() {
+        for upgrade in [
+            &[("upgrade", "websocket")][..],
+            &[("upgrade", "WebSocket")],
+            &[("upgrade", "h2c, websocket")],
+            &[("upgrade", "h2c"), ("upgrade", "websocket")],
+        ] {
+            for (from, expected) in [
+                (&[(SITE, "same-origin"), (ORIGIN, "https://example.com")][..], true),
+                (&[(SITE, "same-site"), (ORIGIN, "https://sub.example.com")], false),
+                (&[(SITE, "cross-site"), (ORIGIN, "https://evil.example")], false),
+                (&[(SITE, "cross-site"), (ORIGIN, "https://partner.example")], true),
+                (&[(ORIGIN, "https://example.com")], true),
+                (&[(ORIGIN, "https://sub.example.com")], false),
+                (&[(ORIGIN, "null")], false),
+                (&[], true),
+            ] {
+                let fields = [upgrade, from].concat();
+                assert_eq!(passes("GET", "/", &fields), expected, "{fields:?}");
+                assert!(passes("GET", "/callback", &fields));
+            }
+        }
+        let foreign = [(SITE, "same-site"), (ORIGIN, "https://sub.example.com")];
+        assert!(!passes("CONNECT", "/", &foreign), "the handshake of HTTP/2");
+        for other in ["h2c", "TLS/1.3", "", "websocket/13"] {
+            assert!(passes("GET", "/", &[&[("upgrade", other)][..], &foreign].concat()), "{other:?}");
         }
     }
 

@@ -9,8 +9,8 @@ use crate::store::StoreError;
 /// ```
 /// use session_native::{Error, StoreError};
 ///
-/// let error = Error::from(StoreError::Full { capacity: 1000 });
-/// assert!(error.is_unavailable());
+/// let error = Error::from(StoreError::Full { capacity: Some(1000) });
+/// assert!(error.is_store_failure() && !error.is_unavailable());
 /// assert_eq!(error.code(), "full");
 /// assert_eq!(error.to_string(), "the session store is full (1000 sessions): raise its capacity, or shorten the timeouts");
 /// ```
@@ -39,18 +39,33 @@ pub enum Error {
         "sessions are bound to the client's address, and the address is unknown: serve with `into_make_service_with_connect_info::<SocketAddr>()`"
     )]
     ClientAddressUnknown,
+    /// A closure that changed the session panicked, and a layer caught that: what it left behind is half of a change. Nothing is saved.
+    #[error("a handler panicked while it changed the session; nothing of it was saved")]
+    Panicked,
 }
 
 impl Error {
-    /// Whether trying again later can help: a web application answers 503.
+    /// Whether trying the same again later can help: of a store's error what [`StoreError::is_unavailable`] says, and [`Error::Contended`]. A web
+    /// application answers 503 with `Retry-After`.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Contended)
+        match self {
+            Self::Store(error) => error.is_unavailable(),
+            Self::Contended => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the store didn't do what it was asked to, for whatever reason, so that nothing is known about the session. A web application answers 503;
+    /// that trying again helps says only [`Error::is_unavailable`]: a store that is full, or has another password, waits for its operator.
+    #[must_use]
+    pub const fn is_store_failure(&self) -> bool {
+        matches!(self, Self::Store(_))
     }
 
     /// A stable, short code for metrics: that of the store's error ([`StoreError::code`]); `cookie-too-large`, `record-too-large`, `not-json`,
-    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`; `bad-config` for whatever a
-    /// start would have found.
+    /// `merge-conflict`, `unreadable`, `random`; that of the rejection ([`Rejection::code`]); `contended`, `client-address`, `panicked`; `bad-config` for
+    /// whatever a start would have found.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         use session_core::Error::{CookieTooLarge, Random, RecordTooLarge, Rejected, Serialize, Unreadable};
@@ -67,6 +82,7 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Contended => "contended",
             Self::ClientAddressUnknown => "client-address",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -101,5 +117,32 @@ impl From<session_core::RandomError> for Error {
 impl From<session_core::Unreadable> for Error {
     fn from(reason: session_core::Unreadable) -> Self {
         Self::Core(session_core::Error::Unreadable(reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_store_says_of_trying_again_is_said_of_its_error() {
+        let errors = [
+            (StoreError::unavailable("refused"), true),
+            (StoreError::TimedOut { after: Duration::ZERO }, true),
+            (StoreError::CircuitOpen { retry_after: Duration::ZERO }, true),
+            (StoreError::Full { capacity: None }, false),
+            (StoreError::misconfigured("another password"), false),
+            (StoreError::Malformed, false),
+        ];
+        for (of_store, helps) in errors {
+            assert_eq!(of_store.is_unavailable(), helps, "{of_store}");
+            let error = Error::from(of_store);
+            assert_eq!((error.is_unavailable(), error.is_store_failure()), (helps, true), "{error}");
+        }
+        assert!(Error::Contended.is_unavailable() && !Error::Contended.is_store_failure());
+        let ended = Error::Ended(Rejection::Revoked);
+        assert!(!ended.is_unavailable() && !ended.is_store_failure());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use session_core::{Key, Rejection, Session};
+use session_core::{Key, Rejection, Session, SubjectTag};
 
 use crate::observe::EventCounters;
 
@@ -26,8 +26,13 @@ pub enum EventKind {
     Regenerated,
     /// A client was given a token.
     Issued,
-    /// A session was ended by a request.
+    /// A session was ended: by its own request, or from outside by its public name ([`Sessions::revoke`](crate::Sessions::revoke) and what is made of it),
+    /// and then the event has a key alone.
     Destroyed,
+    /// A subject was signed out everywhere ([`Sessions::revoke_subject`](crate::Sessions::revoke_subject)): the event has its tag alone.
+    SubjectRevoked,
+    /// Every session of the store was ended ([`Sessions::clear`](crate::Sessions::clear)).
+    Cleared,
     /// A token or session was found to be past its end.
     Expired,
     /// A token was refused for another reason ([`Rejection::Reused`]: maybe stolen, so ending the session that the event names may be wise), or a change was dropped because the session had ended.
@@ -45,6 +50,9 @@ impl EventKind {
 }
 
 /// An event and the session it is about.
+///
+/// Events are told by the provider that did what they tell. What a store does by itself, sweeping what has expired and ending the sessions beyond a limit,
+/// tells nobody.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
@@ -71,7 +79,9 @@ pub struct Event<'a, T> {
     pub kind: EventKind,
     /// The session's public name, if it has one; of a refused token, the one that it names, if it is authentic and not past its end.
     pub key: Option<Key>,
-    /// The session as it is now; of a rejected token there is none.
+    /// Who was signed out everywhere, of [`EventKind::SubjectRevoked`]; a session names its subject itself.
+    pub subject: Option<SubjectTag>,
+    /// The session as it is now; there is none of a rejected token, nor of one that was ended from outside.
     pub session: Option<&'a Session<T>>,
 }
 
@@ -93,16 +103,22 @@ impl<T> Listeners<T> {
         self.added.push(listener);
     }
 
-    /// Tells everyone. One that panics is reported, and the others hear of the event all the same.
+    /// What happened to a session.
     pub(crate) fn tell(&self, kind: EventKind, key: Option<Key>, session: Option<&Session<T>>) {
-        match key {
+        self.tell_all(&Event { kind, key, subject: None, session });
+    }
+
+    /// Tells everyone. One that panics is reported, and the others hear of the event all the same.
+    pub(crate) fn tell_all(&self, event: &Event<'_, T>) {
+        let kind = event.kind;
+        // Never the subject: its tag is a hash that whoever guesses names can find.
+        match event.key {
             Some(key) => tracing::debug!(?kind, %key, "session"),
             None => tracing::debug!(?kind, "session"),
         }
         self.counters.count(kind);
-        let event = Event { kind, key, session };
         for listener in &self.added {
-            if catch_unwind(AssertUnwindSafe(|| listener(&event))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| listener(event))).is_err() {
                 tracing::error!(?kind, "a session event listener panicked; the event stands");
             }
         }

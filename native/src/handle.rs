@@ -1,9 +1,9 @@
 //! One request's session, shared by everything that handles the request.
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use session_core::{Client, Flash, Key, Session, SessionData, SetCookie, Timestamp};
@@ -65,6 +65,8 @@ pub(crate) struct Settings<T> {
 pub(crate) struct Slot<T> {
     pub(crate) settings: Arc<Settings<T>>,
     session: OnceLock<Held<T>>,
+    /// How fresh it is, as of its load or of a later look at the store.
+    freshness: Mutex<Freshness>,
     /// What makes the client forget its token, once the session was ended.
     removal: Mutex<Option<SetCookie>>,
     /// When the subject had last signed in as the request arrived.
@@ -77,6 +79,9 @@ pub(crate) struct Slot<T> {
 impl<T: SessionData> SessionHandle<T> {
     /// Changes the data. The commit at the end of the request saves it, merged field by field with what other requests changed. For a
     /// change that depends on what was there (counting), see [`SessionHandle::update_now`].
+    ///
+    /// If `change` panics, or another closure that the handle was given, and a layer inside of the `SessionLayer` catches that, nothing is saved of this
+    /// request from then on, and it is answered 500 ([`Error::Panicked`]): the session may hold half of a change.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         self.with(|session| change(session.data_mut()))
     }
@@ -152,10 +157,13 @@ impl<T: SessionData> SessionHandle<T> {
     ///
     /// # Errors
     /// As [`Sessions::update`].
+    ///
+    /// # Cancellation
+    /// As [`Sessions::update`]: an update that is given up is undone here, and not saved with the end of the request.
     pub async fn update_now<R: Send>(&self, mut change: impl FnMut(&mut T) -> R + Send) -> Result<R, Error> {
         let _working = self.slot.working.lock().await;
         let mut result = None;
-        self.slot.provider().update(self.session(), &mut |data| result = Some(change(data))).await?;
+        self.slot.provider().update(whole(self.session())?, &mut |data| result = Some(change(data))).await?;
         Ok(result.expect("an update that succeeded has run its closure"))
     }
 
@@ -166,10 +174,11 @@ impl<T: SessionData> SessionHandle<T> {
     /// As [`Sessions::commit`].
     pub async fn commit(&self) -> Result<(), Error> {
         let _working = self.slot.working.lock().await;
-        self.slot.provider().save(self.session()).await
+        self.slot.provider().save(whole(self.session())?).await
     }
 
-    /// Ends the session, now: see [`Sessions::destroy`]. The client's cookie is removed with the response.
+    /// Ends the session, now: see [`Sessions::destroy`], also for what it does if the client's token was refused. The client's cookie is removed
+    /// with the response.
     ///
     /// # Errors
     /// As [`Sessions::destroy`]: then the session may still be alive; say so to the user.
@@ -177,7 +186,7 @@ impl<T: SessionData> SessionHandle<T> {
         let _working = self.slot.working.lock().await;
         let removal = self.slot.provider().destroy(self.session()).await?;
         if removal.is_some() {
-            *self.slot.removal.lock().unwrap_or_else(PoisonError::into_inner) = removal;
+            *lock(&self.slot.removal) = removal;
         }
         Ok(())
     }
@@ -198,6 +207,7 @@ impl<T: SessionData> Slot<T> {
         Self {
             settings,
             session: OnceLock::new(),
+            freshness: Mutex::default(),
             removal: Mutex::new(None),
             #[cfg(feature = "dbsc")]
             signed_in_before: OnceLock::new(),
@@ -209,7 +219,8 @@ impl<T: SessionData> Slot<T> {
         &*self.settings.provider
     }
 
-    /// Loads the session, unless that was done before. A load that failed can be tried again.
+    /// Loads the session, unless that was done before; if it was, but not as fresh as this, asks the store whether it is still what it was. What
+    /// failed can be tried again.
     pub(crate) async fn load(
         &self,
         cookies: CookieHeaders<'_>,
@@ -217,10 +228,20 @@ impl<T: SessionData> Slot<T> {
         freshness: Freshness,
     ) -> Result<(), Error> {
         let _working = self.working.lock().await;
-        if !self.is_loaded() {
+        if let Some(session) = self.session.get() {
+            if is_stricter(freshness, *lock(&self.freshness)) {
+                let confirmed = self.provider().confirm(session).await;
+                // One that has ended is none from now on, and that is up to date as well.
+                if matches!(confirmed, Ok(()) | Err(Error::Ended(_))) {
+                    *lock(&self.freshness) = Freshness::Linearizable;
+                }
+                return confirmed;
+            }
+        } else {
             let session = self.provider().load(cookies, client, freshness).await?;
             #[cfg(feature = "dbsc")]
             self.signed_in_before.get_or_init(|| session.authenticated_at());
+            *lock(&self.freshness) = freshness;
             self.session.get_or_init(|| Mutex::new(session));
         }
         Ok(())
@@ -230,26 +251,29 @@ impl<T: SessionData> Slot<T> {
         self.session.get().is_some()
     }
 
-    /// The handle, once the session was loaded.
-    pub(crate) fn handle(self: &Arc<Self>) -> Option<SessionHandle<T>> {
-        self.is_loaded().then(|| SessionHandle { slot: Arc::clone(self) })
+    /// The handle, once the session was loaded as fresh as this.
+    pub(crate) fn handle(self: &Arc<Self>, freshness: Freshness) -> Option<SessionHandle<T>> {
+        let loaded = self.is_loaded() && !is_stricter(freshness, *lock(&self.freshness));
+        loaded.then(|| SessionHandle { slot: Arc::clone(self) })
     }
 
     /// Whether [`Slot::finish`] would do nothing, as it would for most requests, which only read.
     pub(crate) fn is_settled(&self) -> bool {
         let Some(session) = self.session.get() else { return true };
         // If someone is at work, it isn't.
-        let Ok(_working) = self.working.try_lock() else { return false };
-        self.removal.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-            && self.provider().is_settled(session)
+        let (Ok(_working), Ok(session)) = (self.working.try_lock(), whole(session)) else { return false };
+        lock(&self.removal).is_none() && self.provider().is_settled(session)
     }
 
     /// The last commit: gives what the client is to be sent, and what went wrong.
     pub(crate) async fn finish(&self) -> (Option<SetCookie>, Result<(), Error>) {
         let Some(session) = self.session.get() else { return (None, Ok(())) };
         let _working = self.working.lock().await;
-        let last = self.provider().commit(session).await;
-        let removal = self.removal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = match whole(session) {
+            Ok(session) => self.provider().commit(session).await,
+            Err(error) => Err(error),
+        };
+        let removal = lock(&self.removal).take();
         match last {
             Ok(last) => (last.or(removal), Ok(())),
             // The token of a session that is no more.
@@ -276,6 +300,25 @@ impl<T: SessionData> Slot<T> {
     }
 }
 
+/// The session, unless a handler panicked while it changed it.
+fn whole<T>(session: &Held<T>) -> Result<&Held<T>, Error> {
+    if session.is_poisoned() { Err(Error::Panicked) } else { Ok(session) }
+}
+
+/// Whether an answer that is good enough for `other` may be too old for `freshness`.
+fn is_stricter(freshness: Freshness, other: Freshness) -> bool {
+    let age = |freshness| match freshness {
+        Freshness::Cached => Duration::MAX,
+        Freshness::AtMost(age) => age,
+        Freshness::Linearizable => Duration::ZERO,
+    };
+    age(freshness) < age(other)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
 
 /// The `Cookie` header fields of a request: the first, and the others, which HTTP/2 may split off.
@@ -292,6 +335,7 @@ pub(crate) trait Provider<T>: Send + Sync {
         client: &'a Client<'a>,
         freshness: Freshness,
     ) -> BoxFuture<'a, Box<Session<T>>>;
+    fn confirm<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, ()>;
     fn is_settled(&self, session: &Held<T>) -> bool;
     fn commit<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, Option<SetCookie>>;
     fn owed(&self, session: &Held<T>) -> Option<SetCookie>;
@@ -323,6 +367,10 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
     ) -> BoxFuture<'a, Box<Session<T>>> {
         let headers = core::iter::once(cookies.first).chain(cookies.others.iter().copied());
         Box::pin(self.load_boxed(headers, client, freshness))
+    }
+
+    fn confirm<'a>(&'a self, session: &'a Held<T>) -> BoxFuture<'a, ()> {
+        Box::pin(self.confirm_cell(session))
     }
 
     fn is_settled(&self, session: &Held<T>) -> bool {
@@ -372,5 +420,12 @@ impl<T: SessionData, B: Backend> Provider<T> for Sessions<T, B> {
         shown: Shown<'a>,
     ) -> BoxFuture<'a, Answer> {
         Box::pin(self.prove_device(cookies, client, shown))
+    }
+}
+
+/// Shows nothing of the session.
+impl<T> fmt::Debug for SessionHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle").finish_non_exhaustive()
     }
 }

@@ -1,11 +1,12 @@
 //! Questions about all sessions of a store: listings, searches, ending sessions by their public name.
 
-use futures_util::{Stream, TryStreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use session_core::{Error as CoreError, Key, SessionData, SubjectTag, Summary};
 
 use crate::{
     backend::Stored,
     error::Error,
+    event::EventKind,
     observe::{Metric, names},
     sessions::Sessions,
     store::{Found, Lookup, Query, Store as _},
@@ -105,12 +106,8 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
         &self,
         mut wanted: impl FnMut(&Summary<T>) -> bool + Send,
     ) -> Result<u64, Error> {
-        self.stream()
-            .try_filter(|summary| core::future::ready(wanted(summary)))
-            .map_ok(|summary| async move { self.revoke(&summary.key).await })
-            .try_buffer_unordered(BATCH)
-            .try_fold(0, |ended, was_there| core::future::ready(Ok(ended + u64::from(was_there))))
-            .await
+        let found = self.stream().try_filter(|summary| core::future::ready(wanted(summary)));
+        self.revoke_all(found.map_ok(|summary| summary.key)).await
     }
 
     /// The public names of all sessions that are alive.
@@ -147,25 +144,22 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     pub async fn revoke(&self, key: &Key) -> Result<bool, Error> {
         let ended = self.observed().delete(key).await?;
         if ended {
-            Metric::new(names::DELETED, S::NAME).count();
+            self.tell(EventKind::Destroyed, Some(*key), None);
         }
         Ok(ended)
     }
 
     /// Signs a subject out everywhere but in `kept`: "sign out everywhere else". Gives the number of sessions that were ended.
     ///
-    /// One by one, unlike [`Sessions::revoke_subject`]: a sign-in of the same subject at this very moment survives.
+    /// One by one, unlike [`Sessions::revoke_subject`]: a sign-in of the same subject at this very moment survives. What can't be read as `T` is
+    /// ended like any other: after a change of the data people can sign out all the same.
     ///
     /// # Errors
-    /// As [`Sessions::by_subject`]; those that were ended by then are.
+    /// [`Error::Store`]; those that were ended by then are.
     pub async fn revoke_others(&self, subject: &str, kept: &Key) -> Result<u64, Error> {
-        let mut ended = 0;
-        for summary in self.by_subject(subject).await? {
-            if summary.key != *kept {
-                ended += u64::from(self.revoke(&summary.key).await?);
-            }
-        }
-        Ok(ended)
+        let mut found = self.observed().by_subject(&SubjectTag::new(subject)).await?;
+        found.retain(|(key, found)| key != kept && self.summary(*key, found).is_some());
+        self.revoke_all(stream::iter(found).map(|(key, _)| Ok(key))).await
     }
 
     /// Ends every session.
@@ -173,21 +167,33 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]: some may still be alive.
     pub async fn clear(&self) -> Result<(), Error> {
-        Ok(self.observed().clear().await?)
+        self.observed().clear().await?;
+        self.tell(EventKind::Cleared, None, None);
+        Ok(())
+    }
+
+    /// Ends those sessions, many at a time, and gives the number of those that were there.
+    async fn revoke_all(&self, keys: impl Stream<Item = Result<Key, Error>>) -> Result<u64, Error> {
+        keys.map_ok(|key| async move { self.revoke(&key).await })
+            .try_buffer_unordered(BATCH)
+            .try_fold(0, |ended, was_there| core::future::ready(Ok(ended + u64::from(was_there))))
+            .await
     }
 
     /// Those of the found records that are alive.
     fn summaries(&self, found: Vec<(Key, Found)>) -> impl Iterator<Item = Result<Summary<T>, Error>> {
-        let now = self.now();
-        found.into_iter().filter_map(move |(key, Found { record, epoch, .. })| {
-            let summary = self
-                .decode(&key, &record)
-                .map_err(CoreError::Unreadable)
-                .and_then(|payload| Summary::from_record(key, record.expires_at, payload));
-            match summary {
-                Ok(summary) if summary.expires_at <= now || summary.epoch.unwrap_or(0) < epoch => None,
-                other => Some(other.map_err(Error::from)),
-            }
-        })
+        found.into_iter().filter_map(|(key, found)| self.summary(key, &found))
+    }
+
+    /// What was found, unless it is dead.
+    fn summary(&self, key: Key, Found { record, epoch }: &Found) -> Option<Result<Summary<T>, Error>> {
+        let summary = self
+            .decode(&key, record)
+            .map_err(CoreError::Unreadable)
+            .and_then(|payload| Summary::from_record(key, record.expires_at, payload));
+        match summary {
+            Ok(summary) if summary.expires_at <= self.now() || summary.epoch.unwrap_or(0) < *epoch => None,
+            other => Some(other.map_err(Error::from)),
+        }
     }
 }

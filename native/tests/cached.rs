@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use session_native::{
-    Client, Clock, Config, Key, MemoryStore, OsRandom, Query as _, Rejection, Secret, Session, Sessions,
-    State, Store, StoreError, SubjectTag, Timestamp, Version,
+    Client, Clock, Config, Key, MemoryStore, OsRandom, Query as _, Rejection, Resilient, Secret, Session,
+    Sessions, State, Store, StoreError, SubjectTag, Timestamp, Version,
     store::{
         Found, Freshness, Lookup, Record, Saved,
         cached::{CacheStats, CachedStore, MemoryChannel, MemoryFeed, Publishing},
@@ -383,6 +383,42 @@ async fn those_who_wait_see_what_they_must_see() {
     drop(closed);
     assert_eq!(first.await.unwrap().unwrap().record.version, version(1));
     assert_eq!(second.await.unwrap().unwrap().record.version, version(2));
+}
+
+/// A store that hangs costs everyone one deadline: whoever waited for another's answer has waited for the store long enough.
+#[tokio::test(start_paused = true)]
+async fn one_request_fails_for_all() {
+    const DEADLINE: Duration = Duration::from_millis(1500);
+
+    let cluster = Cluster::new();
+    let (loads, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
+    let store = Gated { store: cluster.memory.clone(), loads: Arc::clone(&loads), gate: Arc::clone(&gate) };
+    let store = Resilient::new(store).deadline(DEADLINE);
+    let store =
+        CachedStore::builder(cluster.channel.publishing(store), cluster.channel.feed()).clock(cluster.clock);
+    let store = Arc::new(store.build());
+    store.live().await;
+    store.create(&key(1), &cluster.record(1)).await.unwrap();
+    store.evict(&key(1));
+    let load = || {
+        let (store, begun) = (Arc::clone(&store), tokio::time::Instant::now());
+        tokio::spawn(async move { (store.load(&key(1), Lookup::default()).await, begun.elapsed()) })
+    };
+    let mut waiting = vec![load()];
+    settle().await;
+    waiting.extend((0..100).map(|_| load()));
+    for load in waiting {
+        let (found, waited) = load.await.unwrap();
+        assert!(found.as_ref().is_err_and(StoreError::is_unavailable), "{found:?}");
+        assert!(waited <= DEADLINE, "{waited:?}");
+    }
+    assert!(loads.load(Ordering::SeqCst) <= 3, "the tries of one");
+    // Whoever comes now asks for itself.
+    gate.add_permits(1);
+    assert_eq!(
+        counter(store.load(&key(1), Lookup::default()).await.unwrap().map(|found| found.record)),
+        Some(1)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@ mod support;
 
 use serde::{Deserialize, Serialize};
 use session_native::{
-    Client, Config, CoreError, Error, ManualClock, MemoryStore, SessionData, Sessions, State, Store as _,
-    store::Lookup,
+    Client, Config, CoreError, Error, ManualClock, MemoryStore, Resilient, SessionData, Sessions, State,
+    Store as _, Stored, store::Lookup, web::SessionLayer,
 };
 use support::{config, cookie_of, store::Outside};
 
@@ -128,6 +128,48 @@ async fn a_session_that_cannot_be_read_is_an_error_or_a_visitor() {
         assert_eq!(session.state(), State::Anonymous(None));
         assert_eq!(sessions.commit(&mut session).await.unwrap(), None, "its cookie is left alone");
     }
-    let sessions = Sessions::<Text, _>::new(config(), store).unwrap();
-    assert_eq!(sessions.load(&cookie, &Client::default()).await.unwrap().data().text, "no number");
+    let text = Sessions::<Text, _>::new(config(), store.clone()).unwrap();
+    assert_eq!(text.load(&cookie, &Client::default()).await.unwrap().data().text, "no number");
+
+    // Row 10: the visitor that it is may sign out all the same.
+    let config = Config { fail_on_unreadable: false, ..config() };
+    let other = Sessions::<Other, _>::new(config, store).unwrap();
+    let mut session = other.load(&cookie, &Client::default()).await.unwrap();
+    assert!(other.destroy(&mut session).await.unwrap().is_some());
+    assert!(text.load(&cookie, &Client::default()).await.unwrap().is_new());
+}
+
+/// What an application keeps in a state of its own, which it wants to derive `Debug` for, shows how things are and no session, secret or address.
+#[tokio::test]
+async fn what_an_application_holds_can_be_shown() {
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "it is shown")]
+    struct App {
+        sessions: Sessions<Text, Stored<Resilient<MemoryStore>>>,
+        layer: SessionLayer<Text>,
+    }
+
+    let store = Resilient::new(MemoryStore::builder().capacity(10).build());
+    assert_eq!(format!("{store:?}"), r#"Resilient { store: "memory", breaker: Closed, .. }"#);
+    assert!(
+        format!("{:?}", store.get_ref())
+            .starts_with("MemoryStore { stats: MemoryStats { sessions: 0, capacity: 10,")
+    );
+    let sessions = Sessions::new(config(), store).unwrap();
+    let app = App { layer: SessionLayer::new(sessions.clone()), sessions };
+    assert_eq!(
+        format!("{app:?}"),
+        r#"App { sessions: Sessions { store: "memory", cookie: "session", .. }, layer: SessionLayer { freshness: Cached, .. } }"#
+    );
+    #[cfg(feature = "cache")]
+    {
+        use session_native::store::cached::{CachedStore, MemoryChannel};
+
+        let channel = MemoryChannel::default();
+        let cached = CachedStore::new(channel.publishing(MemoryStore::new()), channel.feed());
+        assert!(
+            format!("{cached:?}")
+                .starts_with(r#"CachedStore { store: "memory", stats: CacheStats { hits: 0,"#)
+        );
+    }
 }

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use session_conformance::Harness;
-use session_native::{Clock as _, ManualClock, MemoryStore, Timestamp};
+use session_conformance::{Harness, limit::PER_SUBJECT};
+use session_native::{Clock as _, ManualClock, MemoryStore, Timestamp, store::MemoryStoreBuilder};
 
 struct Memory {
     clock: ManualClock,
@@ -12,8 +12,16 @@ struct Memory {
 
 impl Memory {
     fn new() -> Self {
+        Self::of(MemoryStore::builder())
+    }
+
+    fn limited() -> Self {
+        Self::of(MemoryStore::builder().sessions_per_subject(PER_SUBJECT))
+    }
+
+    fn of(builder: MemoryStoreBuilder) -> Self {
         let clock = ManualClock::default();
-        Self { store: MemoryStore::builder().clock(clock.clone()).build(), clock }
+        Self { store: builder.clock(clock.clone()).build(), clock }
     }
 }
 
@@ -35,3 +43,4 @@ impl Harness for Memory {
 
 session_conformance::store_tests!(Memory::new());
 session_conformance::query_tests!(Memory::new());
+session_conformance::limit_tests!(Memory::limited());

@@ -7,8 +7,8 @@ mod support;
 use core::time::Duration;
 
 use session_native::{
-    Client, Clock as _, CookieHeld, CookieOptions, CoreError, Error, ManualClock, Rejection, Session,
-    Sessions, State,
+    Client, ClientBinding, Clock as _, CookieHeld, CookieOptions, CoreError, Error, ManualClock, Rejection,
+    Session, Sessions, State,
 };
 use support::{Data, config, cookie_of};
 
@@ -88,6 +88,49 @@ async fn a_destroyed_session_is_dead_here_with_all_its_cookies() {
     late_rotation.authenticate("ada");
     assert!(matches!(node.commit(&mut late_rotation).await, Err(Error::Ended(Rejection::Revoked))));
     assert_eq!(node.commit(&mut late_rotation).await.unwrap(), None);
+}
+
+// Row 10, P1: a rotation in one tab, which makes the session last longer, a logout with the cookie of before in another.
+#[tokio::test]
+async fn a_logout_with_a_cookie_of_before_a_rotation_ends_the_session_for_good() {
+    const MONTH: Duration = Duration::from_secs(30 * 86_400);
+    for loaded_before in [false, true] {
+        let node = Node::new();
+        let old = node.sign_in("ada").await;
+        let early = node.load(&old).await;
+        let mut session = node.load(&old).await;
+        session.authenticate("ada");
+        session.remember_for(MONTH);
+        let new = node.commit(&mut session).await.unwrap().unwrap();
+        let mut logout = if loaded_before { early } else { node.load(&old).await };
+        assert!(node.sessions.destroy(&mut logout).await.unwrap().is_some());
+        for wait in [Duration::ZERO, config().expiry.absolute(), MONTH / 2] {
+            node.clock.advance(wait);
+            // So much comes and goes that what is outdated is forgotten.
+            for _ in 0..200 {
+                let mut passing = node.sessions.create();
+                node.commit(&mut passing).await.unwrap();
+                node.sessions.destroy(&mut passing).await.unwrap();
+            }
+            assert_eq!(node.load(&new).await.rejection(), Some(Rejection::Revoked), "{wait:?}");
+        }
+    }
+}
+
+// Row 10.
+#[tokio::test]
+async fn a_logout_from_another_client_ends_the_session() {
+    let config = config().client_binding(Some(ClientBinding::user_agent()));
+    let sessions = Sessions::<Data, CookieHeld>::cookie(config).unwrap();
+    let [here, there] = [b"Mozilla/5.0".as_slice(), b"curl"]
+        .map(|user_agent| Client { ip: None, user_agent: Some(user_agent) });
+    let mut session = sessions.create_for(&here).unwrap();
+    session.authenticate("ada");
+    let cookie = cookie_of(&sessions.commit(&mut session).await.unwrap().unwrap());
+    let mut logout = sessions.load(&cookie, &there).await.unwrap();
+    assert_eq!(logout.rejection(), Some(Rejection::BoundElsewhere));
+    assert!(sessions.destroy(&mut logout).await.unwrap().is_some());
+    assert_eq!(sessions.load(&cookie, &here).await.unwrap().rejection(), Some(Rejection::Revoked));
 }
 
 #[tokio::test]

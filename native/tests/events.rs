@@ -6,7 +6,9 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use session_native::{Client, ClientBinding, CookieHeld, EventKind, ManualClock, Rejection, Sessions, State};
+use session_native::{
+    Client, ClientBinding, CookieHeld, EventKind, ManualClock, Rejection, Sessions, State, SubjectTag,
+};
 use support::{
     Data, World, config, cookie_of,
     store::{Fault, Op},
@@ -57,8 +59,14 @@ async fn a_session_tells_its_life() {
     assert_eq!(heard.take(), [], "a visitor without a cookie");
 
     let mut late = world.load(&new).await.unwrap();
-    world.sessions.destroy(&mut session).await.unwrap();
-    assert_eq!(heard.take(), [Loaded, Destroyed]);
+    let mut logout = world.load(&cookie).await.unwrap();
+    heard.take();
+    world.sessions.destroy(&mut logout).await.unwrap();
+    assert_eq!(heard.take(), [Destroyed], "with the token of before");
+    let mut rubbish = world.load("session=rubbish").await.unwrap();
+    heard.take();
+    world.sessions.destroy(&mut rubbish).await.unwrap();
+    assert_eq!(heard.take(), [], "nothing ended");
     late.data_mut().visits = 9;
     assert!(world.commit(&mut late).await.is_err());
     assert_eq!(heard.take(), [Rejected(Rejection::Revoked)]);
@@ -68,6 +76,56 @@ async fn a_session_tells_its_life() {
     world.advance(3600);
     world.load(&cookie).await.unwrap();
     assert_eq!(heard.take(), [Expired]);
+}
+
+/// What an audit log is for.
+#[tokio::test]
+async fn what_an_administrator_ends_is_told() {
+    use EventKind::{Cleared, Destroyed, SubjectRevoked};
+
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let world = World::with(config(), |sessions| {
+        sessions.on_event(move |event| {
+            assert!(event.kind == EventKind::Started || event.session.is_none());
+            if !matches!(event.kind, EventKind::Started | EventKind::Issued) {
+                listener.lock().unwrap().push((event.kind, event.key, event.subject));
+            }
+        })
+    });
+    let take = || core::mem::take(&mut *heard.lock().unwrap());
+    let mut keys = Vec::new();
+    for _ in 0..4 {
+        let mut session = world.sessions.create();
+        session.authenticate("ada");
+        world.sessions.commit(&mut session).await.unwrap();
+        keys.push(session.key().unwrap());
+    }
+    assert!(world.sessions.revoke(&keys[0]).await.unwrap());
+    assert!(!world.sessions.revoke(&keys[0]).await.unwrap());
+    assert_eq!(take(), [(Destroyed, Some(keys[0]), None)], "once");
+    assert_eq!(world.sessions.delete_where(|summary| summary.key == keys[1]).await.unwrap(), 1);
+    assert_eq!(take(), [(Destroyed, Some(keys[1]), None)]);
+    assert_eq!(world.sessions.revoke_others("ada", &keys[2]).await.unwrap(), 1);
+    assert_eq!(take(), [(Destroyed, Some(keys[3]), None)]);
+    world.sessions.revoke_subject("ada").await.unwrap();
+    world.sessions.clear().await.unwrap();
+    assert_eq!(take(), [(SubjectRevoked, None, Some(SubjectTag::new("ada"))), (Cleared, None, None)]);
+
+    world.stage.fail(Op::Delete, Fault::Before);
+    assert!(world.sessions.revoke(&keys[2]).await.is_err());
+    assert_eq!(take(), [], "nobody knows that it ended");
+}
+
+/// In this process.
+#[tokio::test]
+async fn a_subject_whose_cookies_are_refused_is_told() {
+    let heard = Heard::default();
+    let listener = heard.clone();
+    let sessions = Sessions::<Data, CookieHeld>::cookie(config()).unwrap();
+    let sessions = sessions.on_event(move |event| listener.0.lock().unwrap().push(event.kind));
+    sessions.revoke_subject("ada").await.unwrap();
+    assert_eq!(heard.take(), [EventKind::SubjectRevoked]);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn a_full_store_refuses_and_evicts_nobody() {
         assert_eq!(store.create(&key(number), &record).await, Ok(true));
     }
     for number in 100..200 {
-        assert_eq!(store.create(&key(number), &record).await, Err(StoreError::Full { capacity: 100 }));
+        assert_eq!(store.create(&key(number), &record).await, Err(StoreError::Full { capacity: Some(100) }));
     }
     for number in 0..200 {
         let found = store.load(&key(number), Lookup::default()).await.unwrap();

@@ -7,7 +7,10 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt as _;
-use session_native::{Client, Key, MemoryStore, Query, Rejection, Sessions, Stored};
+use serde::{Deserialize, Serialize};
+use session_native::{
+    Client, CoreError, Error, Key, MemoryStore, Query, Rejection, SessionData, Sessions, Stored,
+};
 use support::{Data, World, config, cookie_of};
 
 type Of<S> = Sessions<Data, Stored<S>>;
@@ -26,6 +29,11 @@ async fn filled<S: Query>(sessions: &Of<S>) -> BTreeMap<u64, (Key, String)> {
         all.insert(number, (session.key().unwrap(), cookie));
     }
     all
+}
+
+/// To another thread, as the requests of a server do.
+const fn may_move<F: Future + Send>(future: F) -> F {
+    future
 }
 
 async fn every_question<S: Query>(sessions: &Of<S>) {
@@ -53,7 +61,7 @@ async fn every_question<S: Query>(sessions: &Of<S>) {
     assert_eq!(sessions.by_subject("ada").await.unwrap().len(), 125);
 
     // Of what is deleted the cookies are dead, and the others are as good as before.
-    assert_eq!(sessions.delete_where(|summary| summary.data.visits % 5 == 0).await.unwrap(), 50);
+    assert_eq!(may_move(sessions.delete_where(|summary| summary.data.visits % 5 == 0)).await.unwrap(), 50);
     assert_eq!(sessions.delete_where(|summary| summary.data.visits % 5 == 0).await.unwrap(), 0);
     for (number, (_, cookie)) in &all {
         let rejection = sessions.load(cookie, &Client::default()).await.unwrap().rejection();
@@ -106,4 +114,33 @@ async fn what_has_expired_or_was_revoked_is_nowhere() {
     world.clock.advance(config().expiry.idle());
     assert_eq!(subjects().await, [""; 0]);
     assert_eq!(world.sessions.delete_where(|_| true).await.unwrap(), 0);
+}
+
+/// After a change of the data type "sign out everywhere else" ends also what it can't read; listings say what is the matter.
+#[tokio::test]
+async fn sessions_that_cannot_be_read_are_ended_with_the_others() {
+    #[derive(Clone, Default, Deserialize, Serialize)]
+    #[serde(default)]
+    struct Before {
+        visits: String,
+    }
+    impl SessionData for Before {}
+
+    let (config, store) = (config(), MemoryStore::new());
+    let before = Sessions::<Before, _>::new(config.clone(), store.clone()).unwrap();
+    let sessions = Of::new(config, store).unwrap();
+    let mut old = before.create();
+    old.data_mut().visits = "many".into();
+    old.authenticate("ada");
+    before.commit(&mut old).await.unwrap();
+    let all = filled(&sessions).await;
+    let kept = all[&0].0;
+    assert!(matches!(sessions.by_subject("ada").await, Err(Error::Core(CoreError::Unreadable(_)))));
+    assert_eq!(may_move(sessions.revoke_others("ada", &kept)).await.unwrap(), 125);
+    let left = sessions.by_subject("ada").await.unwrap();
+    assert_eq!(left.iter().map(|summary| summary.key).collect::<Vec<_>>(), [kept]);
+    assert_eq!(sessions.by_subject("grace").await.unwrap().len(), 125, "another subject's");
+    // What is dead already is not counted.
+    sessions.revoke_subject("grace").await.unwrap();
+    assert_eq!(sessions.revoke_others("grace", &kept).await.unwrap(), 0);
 }

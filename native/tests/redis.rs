@@ -2,12 +2,12 @@
 
 #![cfg(feature = "redis")]
 
-use core::{num::NonZeroU32, sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
+use core::{sync::atomic::AtomicU32, sync::atomic::Ordering, time::Duration};
 
 use std::collections::BTreeSet;
 
 use redis::aio::MultiplexedConnection;
-use session_conformance::Harness;
+use session_conformance::{Harness, limit::PER_SUBJECT};
 use session_faults::{
     proxy::{Faults, Flow, Proxy},
     servers::{RedisCluster, RedisServer, SentinelTrio},
@@ -30,11 +30,25 @@ impl Redis {
         Self { store: connect(&server.url()).await, _server: Some(server) }
     }
 
+    async fn limited() -> Self {
+        let server = RedisServer::start().await;
+        let limited = Self::limited_sharing(&server.url()).await;
+        Self { _server: Some(server), ..limited }
+    }
+
     /// On servers that others use too, under names of its own.
     async fn sharing(url: &str) -> Self {
+        Self::apart(patient(url)).await
+    }
+
+    async fn limited_sharing(url: &str) -> Self {
+        Self::apart(patient(url).sessions_per_subject(PER_SUBJECT as u32)).await
+    }
+
+    async fn apart(builder: RedisStoreBuilder) -> Self {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("test{}", LAST.fetch_add(1, Ordering::Relaxed));
-        let store = patient(url).prefix(prefix).connect().await;
+        let store = builder.prefix(prefix).connect().await;
         Self { store: store.expect("a connection"), _server: None }
     }
 }
@@ -59,6 +73,7 @@ impl Harness for Redis {
 
 session_conformance::store_tests!(Redis::new().await);
 session_conformance::query_tests!(Redis::new().await);
+session_conformance::limit_tests!(Redis::limited().await);
 
 /// However busy the machine is.
 fn patient(url: impl Into<String>) -> RedisStoreBuilder {
@@ -94,7 +109,8 @@ fn cluster_url(cluster: &RedisCluster) -> String {
 async fn a_cluster_keeps_the_whole_contract() {
     let cluster = RedisCluster::start().await;
     let url = cluster_url(&cluster);
-    session_conformance::all_in_turn!(Redis::sharing(&url).await).await;
+    session_conformance::all_in_turn!(Redis::sharing(&url).await, limited: Redis::limited_sharing(&url).await)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,7 +216,7 @@ async fn by_socket_by_password_by_user_and_in_a_database() {
     assert_eq!(by_socket.len().await, Ok(1));
 
     for url in [format!("redis://{address}"), format!("redis://ada:wrong@{address}")] {
-        let error = RedisStore::connect(&url).await.err().expect("no way in");
+        let error = RedisStore::connect(&url).await.expect_err("no way in");
         assert!(matches!(error, StoreError::Misconfigured { .. }), "{error}");
         assert!(!error.to_string().contains("wrong@"), "{error}");
     }
@@ -232,6 +248,8 @@ async fn sentinels_and_clusters_by_password() {
         assert_eq!(store.create(&key(number), &record(None)).await, Ok(true));
     }
     assert_eq!(store.len().await, Ok(16));
+    let shown = format!("{store:?}");
+    assert!(shown.contains("connected: ") && !shown.contains("hunter2"), "{shown}");
     let refused = RedisStore::connect(&by_cluster("wrong")).await.err();
     assert!(refused.is_some_and(|error| !error.to_string().contains("wrong@")));
 }
@@ -268,7 +286,7 @@ async fn what_cannot_work_is_said_when_connecting() {
         ("redis+cluster://".to_owned(), "it names no host"),
     ];
     for (url, why) in cases {
-        let error = RedisStore::connect(&url).await.err().expect("it can't work").to_string();
+        let error = RedisStore::connect(&url).await.expect_err("it can't work").to_string();
         assert!(error.contains(why), "{url}: {error}");
     }
     let error = RedisStore::builder(primary.url()).prefix("{app}").connect().await.err();
@@ -503,11 +521,14 @@ async fn the_limit_holds_for_saves_that_change_the_subject() {
 #[tokio::test]
 async fn a_deletion_waits_for_replicas_where_that_is_asked_for() {
     let mut primary = RedisServer::start().await;
-    let one = NonZeroU32::new(1).expect("one");
-    let patient = |within| RedisStore::builder(primary.url()).replicas(one, within).connect();
-    let store = patient(Duration::from_millis(200)).await.expect("a connection");
+    let store = patient(primary.url()).replicas(0, Duration::ZERO).connect().await.expect("a connection");
     assert_eq!(store.create(&key(1), &record(None)).await, Ok(true));
-    let alone = store.delete(&key(1)).await;
+    assert_eq!(store.delete(&key(1)).await, Ok(true), "zero is off");
+
+    let patient = |within| RedisStore::builder(primary.url()).replicas(1, within).connect();
+    let store = patient(Duration::from_millis(200)).await.expect("a connection");
+    assert_eq!(store.create(&key(3), &record(None)).await, Ok(true));
+    let alone = store.delete(&key(3)).await;
     assert!(matches!(&alone, Err(error) if error.to_string().contains("only 0 of 1 replicas")), "{alone:?}");
     assert!(store.revoke_subject(&SubjectTag::new("ada")).await.is_err());
 

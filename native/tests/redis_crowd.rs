@@ -161,6 +161,44 @@ async fn saves_that_go_together_are_answered_one_by_one() {
     assert_eq!(failures, u64::from(CROWD / 5 * 2), "each error is counted where it belongs");
 }
 
+/// One command for the loads and one for the saves; what is wrong with one is no matter of the others, whatever they ask for.
+#[tokio::test]
+async fn loads_and_saves_go_together() {
+    let server = RedisServer::start().await;
+    let store = connect(&server.url()).await;
+    for number in 0..CROWD {
+        if number % 5 == 1 {
+            server.command::<u32>(&["HSET", &name(number), "another", "program"]).await;
+        } else {
+            assert_eq!(store.create(&key(number), &record(number, 1)).await, Ok(true));
+        }
+    }
+    let before = calls(&server, "evalsha").await;
+    let asked = (0..CROWD).map(|number| {
+        let store = &store;
+        async move {
+            if number % 2 == 0 {
+                let loaded = store.load(&key(number), Lookup::default()).await;
+                loaded.map(|found| found.expect("a record").record.version.counter)
+            } else {
+                let next = record(number, 2);
+                let saved = store.save(&key(number), &next, record(number, 1).version).await;
+                saved.map(|saved| if saved == Saved::Stored { next.version.counter } else { 0 })
+            }
+        }
+    });
+    for (number, answer) in (0..CROWD).zip(join_all(asked).await) {
+        match (number % 5, number % 2) {
+            (1, 0) => assert_eq!(answer, Err(StoreError::Malformed), "{number}"),
+            (1, _) => assert!(answer.is_err(), "{number}: {answer:?}"),
+            (_, 0) => assert_eq!(answer, Ok(1), "{number}"),
+            _ => assert_eq!(answer, Ok(2), "{number}"),
+        }
+    }
+    assert!((1..5).contains(&calls(&server, "mget").await));
+    assert!((1..5).contains(&(calls(&server, "evalsha").await - before)));
+}
+
 /// Of saves from one version that go together one wins, as of any others.
 #[tokio::test]
 async fn of_saves_that_go_together_one_wins() {

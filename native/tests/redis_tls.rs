@@ -137,7 +137,7 @@ async fn who_is_not_trusted_is_refused() {
         (trusting(plain_url, &authority), "corrupt message", "doesn't speak TLS on this port"),
     ];
     for (number, (options, what, advice)) in cases.into_iter().enumerate() {
-        let error = options.connect().await.err().expect("nobody to be trusted");
+        let error = options.connect().await.expect_err("nobody to be trusted");
         assert!(matches!(error, StoreError::Misconfigured { .. }), "{number}: {error}");
         let text = error.to_string();
         assert!(text.contains(what) && text.contains(advice), "{number}: {text}");
@@ -163,7 +163,7 @@ async fn clients_show_their_certificate() {
     let stranger =
         trusting(server.url(), &authority).client_certificate(strangers.certificate, strangers.key);
     for options in [trusting(server.url(), &authority), stranger] {
-        let error = options.connect().await.err().expect("no way in");
+        let error = options.connect().await.expect_err("no way in");
         assert!(matches!(error, StoreError::Misconfigured { .. }), "{error}");
         assert!(error.to_string().contains("certificate"), "{error}");
     }

@@ -215,7 +215,7 @@ async fn answers_are_neither_repeated_nor_failures() {
         assert!(store.load(&key, Lookup::default()).await.unwrap().is_none());
         assert_eq!(store.save(&key, &record(2), version(1)).await, Ok(Saved::Gone));
         assert_eq!(store.delete(&key).await, Ok(false));
-        assert_eq!(store.create(&key, &record(1)).await, Err(StoreError::Full { capacity: 1 }));
+        assert_eq!(store.create(&key, &record(1)).await, Err(StoreError::Full { capacity: Some(1) }));
         assert_eq!(store.create(&KEY, &record(3)).await, Ok(false));
         let conflict = store.save(&KEY, &record(5), version(4)).await;
         assert_eq!(conflict, Ok(Saved::Conflict(record(1))));

@@ -1,10 +1,12 @@
 //! What the client is told: when a token is due, what it holds; and how a session ends.
 
+use alloc::vec::Vec;
+
 use crate::{
     error::{Error, Rejection},
     flash::{Flash, Messages},
     id::SubjectTag,
-    session::{Session, SessionData, State},
+    session::{Named, Session, SessionData, State},
     time::{Expiry, Timestamp},
     token::{Kind, Plaintext},
 };
@@ -20,6 +22,7 @@ impl<T: SessionData> Session<T> {
         self.base = None;
         self.known = None;
         self.unconfirmed = None;
+        self.refused = None;
         self.state = State::Destroyed;
     }
 
@@ -27,7 +30,33 @@ impl<T: SessionData> Session<T> {
     pub fn mark_ended(&mut self, expiry: &Expiry, now: Timestamp, rejection: Rejection) {
         // The request's client stays the same: what it begins now is bound to it.
         let client = self.client.take();
-        *self = Self { client, ..Self::anonymous(expiry, now, Some(rejection)) };
+        let (mut refused, own) = (self.refused.take(), self.named());
+        refused.get_or_insert_default().extend(own.filter(|_| rejection.leaves_the_session_alive()));
+        *self = Self { client, refused, ..Self::anonymous(expiry, now, Some(rejection)) };
+    }
+
+    /// Notes that a token of this request was refused, and which session it names, if that one may live. Whoever brings such a token has nothing of
+    /// the session, but may end it: [`Session::ends_by_logout`].
+    pub fn note_refused(&mut self, named: Option<Named>) {
+        self.refused.get_or_insert_default().extend(named);
+    }
+
+    /// The sessions that end when the client of this request signs out: its own, and those that it named by tokens which were refused
+    /// although their sessions may live (of before a rotation, of another client). `None` if the client has no token to forget.
+    #[must_use]
+    pub fn ends_by_logout(&self) -> Option<Vec<Named>> {
+        let own = self.named().filter(|_| self.state == State::Active);
+        if own.is_none() && self.refused.is_none() {
+            return None;
+        }
+        Some(own.into_iter().chain(self.refused.iter().flatten().copied()).collect())
+    }
+
+    /// This session, as its token names it, once it is stored.
+    #[must_use]
+    pub fn named(&self) -> Option<Named> {
+        let (absolute_end, is_authenticated) = (self.absolute_end(), self.is_authenticated());
+        self.key().map(|key| Named { key, absolute_end, is_authenticated })
     }
 
     /// Whether the client needs a new token, and when it is to expire: after a rotation, when the key ring's sealing key is newer, and

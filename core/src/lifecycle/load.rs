@@ -65,6 +65,7 @@ impl<T: SessionData> Session<T> {
             known: None,
             unconfirmed: None,
             client: None,
+            refused: None,
         }
     }
 

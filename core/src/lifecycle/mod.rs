@@ -8,6 +8,7 @@ mod end;
 mod load;
 mod save;
 
+pub use crate::session::Named;
 use crate::{
     binding::ClientBinding,
     crypto::KeyRing,

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use session_native::{Error, SessionHandle};
+use session_native::{Error, SessionHandle, web::Answer as ErrorAnswer};
 
 use crate::state::{App, UserSession};
 
@@ -179,18 +179,14 @@ impl IntoResponse for Failure {
         let (status, message) = match self {
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message.to_owned()),
             Self::SignedOut => (StatusCode::UNAUTHORIZED, "sign in first".to_owned()),
-            Self::Session(Error::Ended(_)) => {
-                (StatusCode::UNAUTHORIZED, "you were signed out meanwhile".to_owned())
-            }
-            Self::Session(error) if error.is_too_large() => {
-                (StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
-            }
-            Self::Session(error) if error.is_unavailable() => {
-                (StatusCode::SERVICE_UNAVAILABLE, "sessions are not available, try again later".to_owned())
-            }
             Self::Session(error) => {
-                eprintln!("login: {error}");
-                (StatusCode::INTERNAL_SERVER_ERROR, "the session could not be loaded or saved".to_owned())
+                let answer = ErrorAnswer::to_error(&error);
+                let status =
+                    StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                if status.is_server_error() {
+                    eprintln!("login: {error}");
+                }
+                (status, answer.text().to_owned())
             }
         };
         (status, Json(json!({ "error": message }))).into_response()

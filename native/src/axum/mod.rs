@@ -38,7 +38,8 @@
 //! - If the store is down, a handler that wants the session answers 503 and the client's cookie is left alone: a failure is
 //!   not a sign-out.
 //! - A handler's answer stands where its session was ended or rotated by another request meanwhile: what it wrote is not saved, and no cookie is
-//!   set. A field whose merge policy is `Fail`, changed by two requests at once, makes the later answer a 409.
+//!   set. One that saves by itself ([`update_now`](crate::SessionHandle::update_now), [`commit`](crate::SessionHandle::commit)) hears of it, and returning
+//!   that as [`SessionRejection`] answers 401. A field whose merge policy is `Fail`, changed by two requests at once, makes the later answer a 409.
 
 mod csrf;
 mod extract;

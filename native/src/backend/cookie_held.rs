@@ -8,6 +8,7 @@ use std::{
 
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, Rejection, Session, SessionData, SubjectTag, Timestamp,
+    lifecycle::Named,
 };
 
 use super::{Cell, Change, Refusal, Sealed, Written};
@@ -18,9 +19,14 @@ use crate::{error::Error, sessions::Shared, store::Freshness};
 /// What a cookie holds can't be taken back, so this process remembers the sessions that were destroyed, rotated or revoked until their
 /// tokens expire by themselves, and refuses them. **Other processes don't know**, and a restart forgets: there a copied cookie is good until
 /// it expires. Where that isn't enough, keep sessions in a store. Two requests that change one session at the same time each
-/// send the whole of it: the later answer wins. What is remembered takes about a hundred bytes for each session that was ended or rotated,
-/// until the session's absolute end, and for each subject that was revoked, for 400 days (a session may be
-/// [remembered](Session::remember_for) that long).
+/// send the whole of it: the later answer wins.
+///
+/// What is remembered takes about a hundred bytes for each session that was ended or rotated and that someone was signed in to, until its
+/// absolute end, and for each subject that was revoked, for 400 days (a session may be [remembered](Session::remember_for) that long). None of that
+/// is forgotten before: it is bounded by how often people sign in, which is for the application to limit. Of sessions that nobody was signed in to,
+/// which any visitor can begin and end as often as they please, the last 50,000 are remembered at least, and 100,000 at most (ten megabytes). The
+/// cookie of an older one is good again until it expires, if a client has kept it although it was told to remove it: it holds what it held, and
+/// signs nobody in.
 ///
 /// ```
 /// use session_native::{Config, CookieHeld, OsRandom, Secret, Sessions};
@@ -31,7 +37,7 @@ use crate::{error::Error, sessions::Shared, store::Freshness};
 /// ```
 #[derive(Default)]
 pub struct CookieHeld {
-    ended: Mutex<Remembered<Key, Ended>>,
+    ended: Mutex<EndedSessions>,
     /// Epochs of subjects: when each was last revoked.
     revoked: Mutex<Remembered<SubjectTag, u64>>,
 }
@@ -40,8 +46,14 @@ pub struct CookieHeld {
 enum Ended {
     /// Destroyed.
     Wholly,
-    /// Tokens of fewer rotations are dead since then.
-    Before(u64, Timestamp),
+    /// Tokens of fewer rotations are dead.
+    Before {
+        rotation: u64,
+        /// Since then.
+        at: Timestamp,
+        /// The absolute end of the tokens after it.
+        end: Timestamp,
+    },
 }
 
 /// What is remembered until a time.
@@ -69,9 +81,49 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
     fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(value, _)| value)
     }
+}
 
-    fn until(&self, key: &K) -> Option<Timestamp> {
-        self.entries.get(key).map(|(_, until)| *until)
+/// The sessions that ended.
+#[derive(Default)]
+struct EndedSessions {
+    signed_in: Remembered<Key, Ended>,
+    visitors: Recent,
+}
+
+impl EndedSessions {
+    fn insert(&mut self, named: Named, ended: Ended, until: Timestamp, now: Timestamp) {
+        // Once someone was signed in, it stays that way, whatever an older token says.
+        if named.is_authenticated || self.signed_in.get(&named.key).is_some() {
+            self.signed_in.insert(named.key, ended, until, now);
+        } else {
+            self.visitors.insert(named.key, ended, until);
+        }
+    }
+
+    fn get(&self, key: &Key) -> Option<(Ended, Timestamp)> {
+        self.signed_in.entries.get(key).or_else(|| self.visitors.get(key)).copied()
+    }
+}
+
+/// What came last, in two halves: when the younger is full, the older is forgotten.
+#[derive(Default)]
+struct Recent {
+    young: HashMap<Key, (Ended, Timestamp)>,
+    old: HashMap<Key, (Ended, Timestamp)>,
+}
+
+impl Recent {
+    const HALF: usize = 50_000;
+
+    fn insert(&mut self, key: Key, ended: Ended, until: Timestamp) {
+        if self.young.len() >= Self::HALF {
+            self.old = core::mem::take(&mut self.young);
+        }
+        self.young.insert(key, (ended, until));
+    }
+
+    fn get(&self, key: &Key) -> Option<&(Ended, Timestamp)> {
+        self.young.get(key).or_else(|| self.old.get(key))
     }
 }
 
@@ -93,8 +145,8 @@ impl CookieHeld {
     fn check<T: SessionData>(&self, session: &Session<T>) -> Result<(), Rejection> {
         if let Some(key) = session.key() {
             match lock(&self.ended).get(&key) {
-                Some(Ended::Wholly) => return Err(Rejection::Revoked),
-                Some(Ended::Before(rotation, _)) if session.rotation() < *rotation => {
+                Some((Ended::Wholly, _)) => return Err(Rejection::Revoked),
+                Some((Ended::Before { rotation, .. }, _)) if session.rotation() < rotation => {
                     return Err(Rejection::Superseded);
                 }
                 _ => {}
@@ -108,22 +160,29 @@ impl CookieHeld {
         }
     }
 
-    /// No token of the session lives longer than `until`, its absolute end: none is sealed after it ended.
-    fn remember<T: SessionData>(&self, shared: &Shared<T>, key: Option<Key>, ended: Ended, until: Timestamp) {
-        let Some(key) = key else { return };
-        let now = shared.now();
+    /// Remembers it until no token that it is about can be alive; as far as this request knows, that is the session's absolute end.
+    fn remember(&self, session: Named, ended: Ended, now: Timestamp) {
+        use Ended::{Before, Wholly};
+
         let mut all = lock(&self.ended);
-        // Tokens of before a rotation may be good for longer than those after it.
-        let until = all.until(&key).map_or(until, |before| until.max(before));
-        // Requests that overlap may come here in any order: the strictest word counts.
-        let ended = match (all.get(&key), ended) {
-            (Some(Ended::Wholly), _) | (_, Ended::Wholly) => Ended::Wholly,
-            (Some(Ended::Before(before, _)), Ended::Before(rotation, at)) => {
-                Ended::Before(rotation.max(*before), at)
+        let (ended, until) = match all.get(&session.key) {
+            None => (ended, session.absolute_end),
+            Some((before, until)) => {
+                // Tokens of before a rotation may be good for longer than those after it.
+                let until = until.max(session.absolute_end);
+                // Requests that overlap may come here in any order: the strictest word counts.
+                match (before, ended) {
+                    (Wholly, _) => (Wholly, until),
+                    // And the other way round: whoever ended it may have come with a token of before.
+                    (Before { end, .. }, Wholly) => (Wholly, until.max(end)),
+                    (Before { rotation: other, end: later, .. }, Before { rotation, at, end }) => {
+                        let (rotation, end) = (rotation.max(other), end.max(later));
+                        (Before { rotation, at, end }, until)
+                    }
+                }
             }
-            (None, ended) => ended,
         };
-        all.insert(key, ended, until, now);
+        all.insert(session, ended, until, now);
     }
 }
 
@@ -139,15 +198,15 @@ impl Sealed for CookieHeld {
         _: Freshness,
     ) -> Result<Box<Session<T>>, Refusal> {
         let session = Box::new(Session::from_cookie(opened).map_err(Error::from)?);
-        let key = session.key();
+        let named = session.named();
         self.check(&session).map_err(|reason| {
-            let rejection = match (reason, key.and_then(|key| lock(&self.ended).get(&key).copied())) {
-                (Rejection::Superseded, Some(Ended::Before(_, at))) => {
+            let rejection = match (reason, named.and_then(|named| lock(&self.ended).get(&named.key))) {
+                (Rejection::Superseded, Some((Ended::Before { at, .. }, _))) => {
                     Rejection::of_old_token(at, now, shared.config.rotation_grace)
                 }
                 _ => reason,
             };
-            Refusal::of(key)(CoreError::Rejected(rejection).into())
+            Refusal::of(named)(CoreError::Rejected(rejection).into())
         })?;
         Ok(session)
     }
@@ -179,9 +238,10 @@ impl Sealed for CookieHeld {
             let end_before = session.absolute_end();
             session.accept(draft);
             session.renew_token();
-            if rotated {
-                let ended = Ended::Before(session.rotation(), shared.now());
-                self.remember(shared, session.key(), ended, end_before);
+            if let Some(named) = session.named().filter(|_| rotated) {
+                let (rotation, at, end) = (session.rotation(), shared.now(), named.absolute_end);
+                let before = Named { absolute_end: end_before, ..named };
+                self.remember(before, Ended::Before { rotation, at, end }, at);
             }
             Ok(Written::Saved(Change { started, rotated, cookie: Some(cookie) }))
         })
@@ -191,9 +251,8 @@ impl Sealed for CookieHeld {
         session.with(|session| self.check(session)).map_err(Error::Ended)
     }
 
-    async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
-        let (key, end) = session.with(|session| (session.key(), session.absolute_end()));
-        self.remember(shared, key, Ended::Wholly, end);
+    async fn destroy<T: SessionData>(&self, shared: &Shared<T>, session: Named) -> Result<(), Error> {
+        self.remember(session, Ended::Wholly, shared.now());
         Ok(())
     }
 
@@ -225,6 +284,57 @@ mod tests {
         remembered.sweep_at = 0;
         remembered.insert(0, (), at(1), at(1_000));
         assert_eq!(remembered.entries.len(), 100, "of those before, 99");
+    }
+
+    const END: Timestamp = Timestamp::from_millis(1_000);
+
+    fn named(number: u64, is_authenticated: bool) -> Named {
+        let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+        let key = Key::from_bytes([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0]);
+        Named { key, absolute_end: END, is_authenticated }
+    }
+
+    // P1: visitors come and go as they please, and use up neither the memory nor what is remembered of those who were signed in.
+    #[test]
+    fn a_flood_of_visitors_ends_in_ten_megabytes_and_makes_nobody_signed_in_again() {
+        let (held, now) = (CookieHeld::default(), Timestamp::default());
+        let ended = |number| lock(&held.ended).get(&named(number, false).key).map(|(ended, _)| ended);
+        held.remember(named(0, true), Ended::Wholly, now);
+        // A visitor who signs in, and one whose session, in which someone is signed in, is ended by a token of when nobody was.
+        let signs_in = Ended::Before { rotation: 1, at: now, end: END };
+        held.remember(named(1, false), signs_in, now);
+        held.remember(named(1, true), Ended::Before { rotation: 2, at: now, end: END }, now);
+        held.remember(named(2, true), signs_in, now);
+        held.remember(named(2, false), Ended::Wholly, now);
+        let most = 2 * Recent::HALF as u64;
+        let visitors = 10..10 + 2 * most;
+        for number in visitors.clone() {
+            held.remember(named(number, false), Ended::Wholly, now);
+            let oldest = number.saturating_sub(Recent::HALF as u64 - 1).max(visitors.start);
+            assert!(ended(number).is_some() && ended(oldest).is_some(), "{number}");
+        }
+        let remembered = visitors.filter(|number| ended(*number).is_some()).count();
+        assert!((Recent::HALF..=2 * Recent::HALF).contains(&remembered), "{remembered}");
+        assert!(matches!(ended(0), Some(Ended::Wholly)));
+        assert!(matches!(ended(1), Some(Ended::Before { rotation: 2, .. })));
+        assert!(matches!(ended(2), Some(Ended::Wholly)));
+    }
+
+    #[test]
+    fn what_is_remembered_lasts_as_long_as_any_token_that_it_is_about() {
+        let (held, now, later) = (CookieHeld::default(), Timestamp::default(), Timestamp::from_millis(9_000));
+        let until = |number| lock(&held.ended).get(&named(number, false).key).map(|(_, until)| until);
+        for (number, is_authenticated) in [(1, true), (2, false)] {
+            let of = named(number, is_authenticated);
+            held.remember(of, Ended::Before { rotation: 1, at: now, end: later }, now);
+            assert_eq!(until(number), Some(END), "those of before");
+            // A rotation that was begun earlier and comes later.
+            held.remember(of, Ended::Before { rotation: 1, at: now, end: END }, now);
+            held.remember(of, Ended::Wholly, now);
+            assert_eq!(until(number), Some(later), "those of after");
+            held.remember(of, Ended::Before { rotation: 2, at: now, end: END }, now);
+            assert!(matches!(lock(&held.ended).get(&of.key), Some((Ended::Wholly, at)) if at == later));
+        }
     }
 
     /// A sweep looks at everything, so the next one comes when there is twice as much.

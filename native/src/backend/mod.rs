@@ -6,7 +6,7 @@ mod stored;
 use std::sync::{Mutex, PoisonError};
 
 pub use cookie_held::CookieHeld;
-use session_core::{Key, Session, SetCookie, Timestamp, Version};
+use session_core::{Session, SetCookie, Timestamp, Version, lifecycle::Named};
 pub use stored::Stored;
 
 use sealed::Backend as Sealed;
@@ -28,7 +28,9 @@ impl<B: sealed::Backend> Backend for B {}
 mod sealed {
     use core::{future::Future, time::Duration};
 
-    use session_core::{Error as CoreError, Key, Kind, Opened, Plaintext, Session, SessionData, Timestamp};
+    use session_core::{
+        Error as CoreError, Key, Kind, Opened, Plaintext, Session, SessionData, Timestamp, lifecycle::Named,
+    };
 
     use super::{Cell, Refusal, Written};
     use crate::{error::Error, sessions::Shared, store::Freshness};
@@ -92,7 +94,7 @@ mod sealed {
         fn destroy<T: SessionData>(
             &self,
             shared: &Shared<T>,
-            session: &impl Cell<T>,
+            session: Named,
         ) -> impl Future<Output = Result<(), Error>> + Send;
 
         /// What the client's token is to hold.
@@ -103,19 +105,19 @@ mod sealed {
 /// Why a session was not loaded, and which one it was, if its token said so: whoever looks into a stolen token wants to know.
 pub struct Refusal {
     pub(crate) error: Error,
-    pub(crate) key: Option<Key>,
+    pub(crate) named: Option<Named>,
 }
 
 impl Refusal {
     /// Of the session that an authentic token names.
-    pub(crate) fn of(key: Option<Key>) -> impl FnOnce(Error) -> Self {
-        move |error| Self { error, key }
+    pub(crate) fn of(named: Option<Named>) -> impl FnOnce(Error) -> Self {
+        move |error| Self { error, named }
     }
 }
 
 impl<E: Into<Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self { error: error.into(), key: None }
+        Self { error: error.into(), named: None }
     }
 }
 
@@ -147,7 +149,8 @@ pub struct Change {
     pub(crate) cookie: Option<SetCookie>,
 }
 
-/// A session that handlers may look at while it is being saved: the lock is never held across an await.
+/// A session that handlers may look at while it is being saved: the lock is never held across an await. It can be looked at after a panic, too;
+/// whether it may be saved then is for those who have the handle to ask.
 pub trait Cell<T>: Sync {
     /// Does something with the session.
     fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R;

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, RecordCodec, Reference, Rejection, Session,
-    SessionData, SubjectTag, Timestamp, Unreadable, Version, lifecycle::Draft,
+    SessionData, SubjectTag, Timestamp, Unreadable, Version,
+    lifecycle::{Draft, Named},
 };
 
 use super::{Cell, Change, Refusal, Sealed, Theirs, Written};
@@ -128,9 +129,12 @@ impl<S: Store> Sealed for Stored<S> {
         freshness: Freshness,
     ) -> Result<Box<Session<T>>, Refusal> {
         let reference = Reference::from_token(opened).map_err(Error::from)?;
-        self.load_referenced(shared, &reference, now, freshness)
-            .await
-            .map_err(Refusal::of(Some(reference.key())))
+        let named = Named {
+            key: reference.key(),
+            absolute_end: reference.absolute_end(),
+            is_authenticated: reference.subject().is_some(),
+        };
+        self.load_referenced(shared, &reference, now, freshness).await.map_err(Refusal::of(Some(named)))
     }
 
     /// A round trip of its own, once in a tenth of the idle timeout: a token that is refused must not keep a session alive.
@@ -217,10 +221,8 @@ impl<S: Store> Sealed for Stored<S> {
         })
     }
 
-    async fn destroy<T: SessionData>(&self, _: &Shared<T>, session: &impl Cell<T>) -> Result<(), Error> {
-        if let Some(key) = session.with(|session| session.key()) {
-            self.store.delete(&key).await?;
-        }
+    async fn destroy<T: SessionData>(&self, _: &Shared<T>, session: Named) -> Result<(), Error> {
+        self.store.delete(&session.key).await?;
         Ok(())
     }
 

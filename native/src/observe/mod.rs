@@ -22,7 +22,10 @@
 //! | `session.circuit_breaker.half_open` | `store` | how often it let a first probe through |
 //! | `session.retry.attempt` | `store` | tries after the first |
 //!
-//! A [`CachedStore`](https://docs.rs/session-native/latest/session_native/store/cached/) tells of itself once a second, without labels:
+#![cfg_attr(feature = "cache", doc = "[`CachedStore`]: crate::store::cached::CachedStore")]
+#![cfg_attr(not(feature = "cache"), doc = "[`CachedStore`]: crate::guide::cluster")]
+//!
+//! A [`CachedStore`] tells of itself once a second, without labels:
 //! `session.cache.hits`, `.misses`, `.bypasses`, `.evictions` and `.epoch_changes` are counters; `.entries`, `.weight_bytes`, `.hit_rate`,
 //! `.down_seconds` and `.lease_age_seconds` are gauges. Their meanings stand at its `CacheStats`.
 //!

@@ -39,6 +39,8 @@ impl EventCounters {
             EventKind::Regenerated => self.regenerated.count(),
             EventKind::Destroyed => self.deleted.count(),
             EventKind::Expired => self.expired.count(),
+            // The store's commands of these names are.
+            EventKind::SubjectRevoked | EventKind::Cleared => {}
             EventKind::Rejected(reason) => {
                 Metric::with(names::REJECTED, self.store, "reason", reason.code()).count();
             }

@@ -60,7 +60,7 @@ mod tests {
     async fn an_answer_is_passed_on_whatever_the_limit() {
         let deadline = Deadline::after(Duration::MAX);
         assert_eq!(deadline.bound(Duration::MAX, async { Ok(7) }).await, Ok(7));
-        let full = StoreError::Full { capacity: 1 };
+        let full = StoreError::Full { capacity: Some(1) };
         assert_eq!(deadline.bound(SECOND, async { Err::<(), _>(full.clone()) }).await, Err(full));
     }
 }

@@ -26,6 +26,7 @@ mod deadline;
 mod retry;
 
 use core::{
+    fmt,
     future::Future,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -276,5 +277,15 @@ impl<S: Query> Query for Resilient<S> {
 
     async fn clear(&self) -> Result<(), StoreError> {
         self.run_bulk(|| self.store.clear()).await
+    }
+}
+
+/// Shows how its breaker stands.
+impl<S: Store> fmt::Debug for Resilient<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resilient")
+            .field("store", &S::NAME)
+            .field("breaker", &self.breaker.state())
+            .finish_non_exhaustive()
     }
 }

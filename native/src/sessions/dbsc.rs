@@ -65,7 +65,7 @@ pub(crate) struct Shown<'a> {
 }
 
 /// What a browser is told that wants to prove its device. It goes by the status (§8.8): 403 makes it sign the challenge, any other 4xx makes
-/// it forget the session's key.
+/// it forget the session's key, a 5xx makes it try again later.
 enum Verdict {
     /// The device is the session's.
     Proven,
@@ -110,6 +110,12 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     ) -> Result<Answer, Error> {
         let terms = Terms { client, freshness: Freshness::Linearizable, proven: None };
         let session = self.load_own(cookie_headers, terms).await?;
+        // Sent before the answer with the new token arrived. The session lives and is bound: without its key the browser would be signed out.
+        if session.rejection() == Some(Rejection::Superseded) {
+            return Ok(
+                Answer::new(503, "the session's token was replaced just now".into()).with("retry-after", "1")
+            );
+        }
         let Some(claim) = self.claim(&session) else { return Ok(over()) };
         let id = claim.key.to_string();
         let verdict = match shown.session {
@@ -136,8 +142,8 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// The session is no more: its binding is of no use. If that fails, the record ends by itself.
-    pub(super) async fn forget_device(&self, key: Option<Key>) {
-        let (Some(devices), Some(key)) = (&self.inner.shared.devices, key) else { return };
+    pub(super) async fn forget_device(&self, key: Key) {
+        let Some(devices) = &self.inner.shared.devices else { return };
         if let Err(error) = devices.bindings.forget(&key).await {
             tracing::warn!(%error, "the binding of a session that was ended is left over");
         }

@@ -44,6 +44,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             return Ok(None);
         }
         let mut refused = None;
+        let mut alive = Vec::new();
         for import in shared.imports.iter().filter(|import| !import.is_over(shared.now())) {
             match self.import_by(import, headers, client).await {
                 Ok(None) => {}
@@ -51,9 +52,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(Some(session));
                 }
-                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), key }) => {
-                    shared.listeners.tell(EventKind::of(reason), key, None);
+                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), named }) => {
+                    shared.listeners.tell(EventKind::of(reason), named.map(|named| named.key), None);
                     refused = Some(reason);
+                    alive.extend(named.filter(|_| reason.leaves_the_session_alive()));
                 }
                 // Rather signed out once than an error with every page.
                 Err(Refusal { error, .. }) if error.is_too_large() => {
@@ -67,6 +69,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         }
         let Some(reason) = refused else { return Ok(None) };
         let mut session = self.anonymous(Some(reason));
+        alive.into_iter().for_each(|named| session.note_refused(Some(named)));
         self.bind(&mut session, client)?;
         Ok(Some(session))
     }

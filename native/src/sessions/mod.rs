@@ -10,6 +10,7 @@ mod shared;
 mod size;
 mod turn;
 
+use core::fmt;
 use std::{sync::Arc, time::Instant};
 
 #[cfg(feature = "dbsc")]
@@ -40,7 +41,7 @@ pub(crate) type Plain = zeroize::Zeroizing<Vec<u8>>;
 /// Clones share everything. Nothing in it belongs to one request: every request has its own [`Session`].
 ///
 /// A client's cookie is set when its session begins, is rotated or extended, and is removed by [`Sessions::destroy`] alone: a request that
-/// comes with a dead token gets no cookie unless it begins a session, and if the token was replaced just now it begins none, because the
+/// comes with a dead token gets no cookie unless it begins a session or signs out, and if the token was replaced just now it begins none, because the
 /// browser may have received a newer one meanwhile ([`Config::rotation_grace`]).
 ///
 /// See the [crate's example](crate).
@@ -130,7 +131,9 @@ impl<T: SessionData> Sessions<T, CookieHeld> {
         let now = shared.now();
         // A session authenticated with the old epoch may live that long from now (`Session::remember_for`), and not longer.
         let until = now + Expiry::LONGEST;
-        self.inner.backend.revoke_subject(SubjectTag::new(subject), until, now);
+        let subject = SubjectTag::new(subject);
+        self.inner.backend.revoke_subject(subject, until, now);
+        self.tell(EventKind::SubjectRevoked, None, Some(subject));
         Ok(())
     }
 }
@@ -142,7 +145,9 @@ impl<T: SessionData, S: Query> Sessions<T, Stored<S>> {
     /// # Errors
     /// [`Error::Store`]: the sessions may still be alive.
     pub async fn revoke_subject(&self, subject: &str) -> Result<(), Error> {
-        self.inner.backend.store.revoke_subject(&SubjectTag::new(subject)).await?;
+        let subject = SubjectTag::new(subject);
+        self.inner.backend.store.revoke_subject(&subject).await?;
+        self.tell(EventKind::SubjectRevoked, None, Some(subject));
         Ok(())
     }
 }
@@ -186,6 +191,11 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     pub fn on_event(mut self, listener: impl Fn(&Event<'_, T>) + Send + Sync + 'static) -> Self {
         self.shared_mut().listeners.add(Box::new(listener));
         self
+    }
+
+    /// Tells of what was done from outside of a request.
+    pub(crate) fn tell(&self, kind: EventKind, key: Option<Key>, subject: Option<SubjectTag>) {
+        self.inner.shared.listeners.tell_all(&Event { kind, key, subject, session: None });
     }
 
     fn shared_mut(&mut self) -> &mut Shared<T> {
@@ -305,7 +315,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     ) -> Result<Box<Session<T>>, Error> {
         let shared = &self.inner.shared;
         let name = &shared.config.cookie.name;
-        let mut rejection = None;
+        let (mut rejection, mut refused) = (None, Vec::new());
         let candidates = cookie_headers.into_iter().flat_map(|header| cookies(header, name));
         for token in candidates.filter(|token| !token.is_empty()).take(MAX_CANDIDATES) {
             let begun = Instant::now();
@@ -317,8 +327,9 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                     shared.listeners.tell(EventKind::Loaded, session.key(), Some(&session));
                     return Ok(session);
                 }
-                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), key }) => {
-                    shared.listeners.tell(EventKind::of(reason), key, None);
+                Err(Refusal { error: Error::Core(CoreError::Rejected(reason)), named }) => {
+                    shared.listeners.tell(EventKind::of(reason), named.map(|named| named.key), None);
+                    refused.push(named.filter(|_| reason.leaves_the_session_alive()));
                     // What an authentic token was refused for says more than that another one was rubbish; and next to a token that was
                     // replaced just now, no other may bring a cookie.
                     if reason == Rejection::Superseded
@@ -327,7 +338,7 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                         rejection = Some(reason);
                     }
                 }
-                Err(Refusal { error, .. }) => {
+                Err(Refusal { error, named }) => {
                     count_error(B::NAME, &error);
                     if !matches!(error, Error::Core(CoreError::Unreadable(_)))
                         || shared.config.fail_on_unreadable
@@ -335,10 +346,12 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
                         return Err(error);
                     }
                     tracing::warn!(%error, "the client of a session goes on without it");
+                    refused.push(named);
                 }
             }
         }
         let mut session = Box::new(self.anonymous(rejection));
+        refused.into_iter().for_each(|named| session.note_refused(named));
         self.bind(&mut session, terms.client)?;
         Ok(session)
     }
@@ -350,10 +363,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
             shared.codec.open(token, now).map_err(|reason| Error::from(CoreError::Rejected(reason)))?;
         let sealed_with = opened.key_id();
         let mut session = self.inner.backend.load(shared, opened, now, terms.freshness).await?;
-        self.bind(&mut session, terms.client).map_err(Refusal::of(session.key()))?;
+        self.bind(&mut session, terms.client).map_err(Refusal::of(session.named()))?;
         #[cfg(feature = "dbsc")]
         if shared.devices.is_some() {
-            Box::pin(self.check_device(&session, terms)).await.map_err(Refusal::of(session.key()))?;
+            Box::pin(self.check_device(&session, terms)).await.map_err(Refusal::of(session.named()))?;
         }
         let expiry = &shared.config.expiry;
         let extension = expiry.extension(now, session.expires_at(), session.absolute_end());
@@ -385,5 +398,13 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 impl<T, B> Clone for Sessions<T, B> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+/// Shows no key and no session.
+impl<T, B: Backend> fmt::Debug for Sessions<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cookie = &self.inner.shared.config.cookie.name;
+        f.debug_struct("Sessions").field("store", &B::NAME).field("cookie", cookie).finish_non_exhaustive()
     }
 }

@@ -2,8 +2,7 @@
 
 use std::{sync::Mutex, time::Instant};
 
-use session_core::{Error as CoreError, Rejection, Session, SessionData, SetCookie, State};
-
+use session_core::{Error as CoreError, Rejection, Session, SessionData, SetCookie, lifecycle::Named};
 use tracing::Instrument as _;
 
 use super::{Inner, Sessions, shared::Shared, turn::Turn};
@@ -69,21 +68,26 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     /// A new token for the client of a session that was not changed, if it needs one and is still the client of that session: a token of
     /// before a rotation must not replace the one after it.
     async fn refreshed_cookie(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
-        let Inner { shared, backend } = &*self.inner;
-        if !session.with(|session| session.token_due(&shared.config.expiry)) {
+        if !session.with(|session| session.token_due(&self.inner.shared.config.expiry)) {
             return Ok(None);
         }
-        match backend.confirm(session).await {
+        match self.confirm_cell(session).await {
             Ok(()) => session.with(|session| self.due_cookie(session)),
-            Err(Error::Ended(reason)) => {
-                self.ended(session, reason);
-                Ok(None)
-            }
+            Err(Error::Ended(_)) => Ok(None),
             // What the client has is still good, and is renewed another time; but if it has nothing, it gets what there is.
             Err(error) => {
                 tracing::warn!(%error, "whether a token is to be renewed is unknown");
                 Ok(self.owed_cookie(session))
             }
+        }
+    }
+
+    /// Asks the store whether the session is still what it was, and takes over what other requests changed. If it has ended, this request goes on
+    /// without it.
+    pub(crate) async fn confirm_cell(&self, session: &impl Cell<T>) -> Result<(), Error> {
+        match self.inner.backend.confirm(session).await {
+            Err(Error::Ended(reason)) => Err(self.ended(session, reason)),
+            other => other,
         }
     }
 
@@ -111,6 +115,10 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     ///
     /// # Errors
     /// As [`Sessions::commit`]; what `change` did to the data is undone. After [`Error::Store`] nobody knows whether it was saved.
+    ///
+    /// # Cancellation
+    /// If the future is dropped before it is done (a `timeout`), what `change` did to the data here is undone, and no later commit saves it. The store may have
+    /// been asked already, or be about to do it: then the next load shows it.
     pub async fn update<R: Send>(
         &self,
         session: &mut Session<T>,
@@ -129,14 +137,17 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
         let span = span!("session.update", store = B::NAME);
         // What the request changed before is merged; only `change` is done again.
         self.write(session, Conflicting::Merge).instrument(span.clone()).await?;
-        let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
-        match written {
-            Err(error) if !matches!(error, Error::Ended(_)) => {
-                session.with(Session::undo_data)?;
-                Err(error)
+        // Whatever comes in between: what is left behind would be saved by the next commit, and no longer exactly.
+        let undo = OnDrop(Some(|| {
+            if let Err(error) = session.with(Session::undo_data) {
+                tracing::error!(%error, "an update that was not saved was not undone");
             }
-            other => other.map(|_| ()),
+        }));
+        let written = self.write(session, Conflicting::Redo(change)).instrument(span).await;
+        if matches!(written, Ok(_) | Err(Error::Ended(_))) {
+            undo.disarm();
         }
+        written.map(drop)
     }
 
     /// Saves, and measures it.
@@ -255,7 +266,12 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
     }
 
     /// Ends the session: once this returned, none of its tokens is accepted any more, whatever other requests are doing. Gives the
-    /// `Set-Cookie` value that makes the client forget its token.
+    /// `Set-Cookie` value that makes the client forget its token; `None` if it brought none.
+    ///
+    /// Also if the client's token was refused: where it is authentic, and merely of before a rotation ([`Rejection::Superseded`],
+    /// [`Rejection::Reused`]) or from another client or device ([`Rejection::BoundElsewhere`]), the session that it names is ended. So a user who signs
+    /// out in one tab while another has just rotated the token is signed out. Who has a copy of an old token can do no more with it than that: it
+    /// reads nothing, and the user signs in anew under another id. Of a forged, expired or revoked one there is nothing to end; the client forgets it.
     ///
     /// # Errors
     /// [`Error::Store`]: the session may still be alive, and nothing about it has changed here: don't tell the user that it has.
@@ -265,19 +281,42 @@ impl<T: SessionData, B: Backend> Sessions<T, B> {
 
     pub(crate) async fn destroy_cell(&self, session: &impl Cell<T>) -> Result<Option<SetCookie>, Error> {
         let Inner { shared, backend } = &*self.inner;
-        if session.with(|session| session.state()) != State::Active {
+        let Some(ending) = session.with(|session| session.ends_by_logout()) else {
             session.with(Session::mark_destroyed);
             return Ok(None);
+        };
+        for named in &ending {
+            let span = span!("session.destroy", store = B::NAME);
+            backend.destroy(shared, *named).instrument(span).await?;
+            #[cfg(feature = "dbsc")]
+            self.forget_device(named.key).await;
         }
-        let span = span!("session.destroy", store = B::NAME);
-        backend.destroy(shared, session).instrument(span).await?;
-        #[cfg(feature = "dbsc")]
-        self.forget_device(session.with(|session| session.key())).await;
         session.with(|session| {
             session.mark_destroyed();
-            shared.listeners.tell(EventKind::Destroyed, session.key(), Some(session));
+            for Named { key, .. } in ending {
+                let own = Some(&*session).filter(|session| session.key() == Some(key));
+                shared.listeners.tell(EventKind::Destroyed, Some(key), own);
+            }
         });
         Ok(Some(shared.config.cookie.remove()))
+    }
+}
+
+/// Does something when it is dropped, be it that a future was given up or that a closure panicked.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    /// There is nothing to do any more.
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
     }
 }
 

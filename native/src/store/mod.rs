@@ -6,6 +6,8 @@
 #[cfg(feature = "cache")]
 pub mod cached;
 mod memory;
+#[cfg(any(feature = "redis", feature = "cache"))]
+mod message;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -294,7 +296,7 @@ pub trait Query: Store {
 /// let error = StoreError::unavailable("connection refused");
 /// assert_eq!(error.to_string(), "the session store is not available: connection refused");
 /// assert!(error.is_unavailable());
-/// assert!(!StoreError::Full { capacity: 1000 }.is_unavailable());
+/// assert!(!StoreError::Full { capacity: Some(1000) }.is_unavailable());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -316,10 +318,11 @@ pub enum StoreError {
         /// When trying again may help.
         retry_after: Duration,
     },
-    /// The store holds as many sessions as it may. None was dropped to make room: nobody is signed out silently.
+    /// The store has no room for what was to be written. Nothing was dropped to make room: nobody is signed out silently. What needs no room goes
+    /// on: loads, and ending sessions.
     Full {
-        /// How many that are.
-        capacity: usize,
+        /// How many sessions it may hold; `None` if its bound is one of memory, as Redis's `maxmemory`.
+        capacity: Option<usize>,
     },
     /// The store can't be used as it is set up: a wrong address or password, a missing permission. Trying again doesn't help.
     Misconfigured {
@@ -341,7 +344,7 @@ impl StoreError {
         Self::Misconfigured { reason: reason.into() }
     }
 
-    /// Whether it failed for want of an answer. A store that is full did answer.
+    /// Whether it failed for want of an answer, so that trying again later can help. A store that is full did answer.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::TimedOut { .. } | Self::CircuitOpen { .. })
@@ -383,10 +386,13 @@ impl fmt::Display for StoreError {
                 "the session store failed too often and is not asked now (circuit breaker open): try again in {} ms",
                 retry_after.as_millis()
             ),
-            Self::Full { capacity } => write!(
+            Self::Full { capacity: Some(capacity) } => write!(
                 f,
                 "the session store is full ({capacity} sessions): raise its capacity, or shorten the timeouts"
             ),
+            Self::Full { capacity: None } => {
+                f.write_str("the session store is full: give it more memory, or shorten the timeouts")
+            }
             Self::Misconfigured { reason } => write!(f, "the session store is set up wrongly: {reason}"),
             Self::Malformed => f.write_str(
                 "the session store holds something that is no session: give sessions a prefix of their own",

@@ -41,8 +41,9 @@ impl Answer {
         self
     }
 
-    /// The answer when a session can't be had or saved: 503 with `Retry-After` if trying again can help, 413 if the data is too large,
-    /// 409 if a field with the merge policy `Fail` was changed by two requests at once, else 500. It leaves the client's cookie alone.
+    /// The answer when a session can't be had or saved: 503 if it is the store's failure, with `Retry-After` if trying again can help, 413 if the
+    /// data is too large, 409 if a field with the merge policy `Fail` was changed by two requests at once, 401 if the session ended while the request
+    /// ran ([`Error::Ended`]), else 500. It leaves the client's cookie alone.
     #[must_use]
     pub fn to_error(error: &Error) -> Self {
         if error.is_too_large() {
@@ -52,6 +53,12 @@ impl Answer {
         } else if error.is_unavailable() {
             Self::new(503, "the session store is not available, try again later".into())
                 .with("retry-after", retry_after(error).to_string())
+        } else if error.is_store_failure() {
+            Self::new(503, "the session store is not available".into())
+        } else if matches!(error, Error::Ended(_)) {
+            // The same for every reason: what a client may know of a refusal is that it was one.
+            Self::new(401, "the session ended meanwhile: load the page again, or sign in".into())
+                .with("www-authenticate", CHALLENGE)
         } else {
             Self::new(500, "the session could not be loaded or saved".into())
         }
@@ -80,6 +87,9 @@ impl Answer {
         }
     }
 }
+
+/// RFC 9110 §11.6.1 demands a challenge with a 401; there is no registered scheme for cookies.
+pub(super) const CHALLENGE: &str = "Cookie";
 
 /// In whole seconds, as the header wants it.
 fn retry_after(error: &Error) -> u64 {
@@ -139,6 +149,23 @@ fn varies_by_cookie(headers: &impl Headers) -> bool {
 mod tests {
     use super::*;
     use crate::store::StoreError;
+
+    /// A wrong password or a full store is not over in a second.
+    #[test]
+    fn who_is_told_to_come_back_has_reason_to() {
+        let errors = [
+            (Error::from(StoreError::unavailable("refused")), Some("1")),
+            (Error::Contended, Some("1")),
+            (StoreError::Full { capacity: None }.into(), None),
+            (StoreError::misconfigured("another password").into(), None),
+            (StoreError::Malformed.into(), None),
+        ];
+        for (error, wait) in errors {
+            let answer = Answer::to_error(&error);
+            let told = answer.field.as_ref().map(|(name, value)| (*name, &**value));
+            assert_eq!((answer.status(), told), (503, wait.map(|wait| ("retry-after", wait))), "{error}");
+        }
+    }
 
     #[test]
     fn retry_after_is_whole_seconds_and_never_zero() {

@@ -1,6 +1,6 @@
 //! A request's session from its arrival to its response.
 
-use core::net::IpAddr;
+use core::{fmt, net::IpAddr};
 use std::sync::Arc;
 
 use session_core::{Client, SessionData};
@@ -61,7 +61,8 @@ impl<T: SessionData> SessionLayer<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The first to ask for the session decides: a guard around the route that asks before the extension is there loads it for all.
+    /// If a guard around the route has asked before the extension is there, and got an answer from memory, the store is asked again for the route: a
+    /// session that has ended by then is [`Error::Ended`], 401.
     #[must_use]
     pub fn freshness(self, freshness: Freshness) -> Self {
         let Settings { provider, proxies, .. } = &*self.settings;
@@ -122,28 +123,30 @@ impl<T: SessionData> Arrival<T> {
         self.session_with(peer, headers, None).await
     }
 
-    /// As [`Arrival::session`], for a route that says how old the answer of a cache may be.
+    /// As [`Arrival::session`], for a route that says how old the answer of a cache may be: also if the session was loaded before, for one
+    /// that didn't mind an older answer.
     ///
     /// # Errors
-    /// As [`Arrival::session`].
+    /// As [`Arrival::session`]; [`Error::Ended`] if the session was loaded before, and has ended or was rotated elsewhere since: whoever let the request
+    /// through on its word was mistaken. From then on it is an anonymous one.
     pub async fn session_with(
         &self,
         peer: Option<IpAddr>,
         headers: &impl Headers,
         freshness: Option<Freshness>,
     ) -> Result<SessionHandle<T>, Error> {
-        if let Some(handle) = self.slot.handle() {
+        let settings = &self.slot.settings;
+        let freshness = freshness.unwrap_or(settings.freshness);
+        if let Some(handle) = self.slot.handle(freshness) {
             return Ok(handle);
         }
-        let settings = &self.slot.settings;
         let mut cookies = headers.values("cookie");
         let first = cookies.next().unwrap_or_default();
         // A vector of nothing, nearly always.
         let others: Vec<&[u8]> = cookies.collect();
         let client = client_of(settings, peer, headers);
-        let freshness = freshness.unwrap_or(settings.freshness);
         self.slot.load(CookieHeaders { first, others: &others }, &client, freshness).await?;
-        Ok(self.slot.handle().expect("a slot whose load succeeded is loaded"))
+        Ok(self.slot.handle(freshness).expect("a slot whose load succeeded is loaded as fresh as that"))
     }
 
     /// Answers a browser that proves the device of its session: for the route that [`DeviceBound::at`](crate::dbsc::DeviceBound::at) names, method
@@ -233,5 +236,12 @@ fn client_of<'a, T>(settings: &Settings<T>, peer: Option<IpAddr>, headers: &'a i
 impl<T> Clone for Arrival<T> {
     fn clone(&self) -> Self {
         Self { slot: Arc::clone(&self.slot) }
+    }
+}
+
+/// Shows no key and no session.
+impl<T> fmt::Debug for SessionLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLayer").field("freshness", &self.settings.freshness).finish_non_exhaustive()
     }
 }

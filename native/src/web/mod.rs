@@ -18,12 +18,14 @@ pub use require_auth::{RequireAuth, local_redirect};
 
 use crate::error::Error;
 
-/// Why a handler didn't get its session. Answers 503 with `Retry-After` if the store isn't available, else 500; the cookie is left alone.
+/// Why a handler didn't get its session, or could not save or end it: what such a handler returns may come of [`Error`] by `?`. Answers as
+/// [`Answer::to_error`]: 503 with `Retry-After` if the store isn't available, 401 if the session ended while the request ran; the cookie is left alone.
 ///
 /// ```
-/// use session_native::web::SessionRejection;
+/// use session_native::{Error, Rejection, web::SessionRejection};
 ///
 /// assert_eq!(SessionRejection::NoLayer.answer().status(), 500);
+/// assert_eq!(SessionRejection::from(Error::Ended(Rejection::Revoked)).answer().status(), 401);
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,7 +33,7 @@ pub enum SessionRejection {
     /// The route isn't inside a `SessionLayer` with this data type.
     #[error("there is no `SessionLayer` with this data type around the route")]
     NoLayer,
-    /// The session could not be loaded.
+    /// The session could not be loaded, saved or ended.
     #[error(transparent)]
     Load(#[from] Error),
 }
@@ -49,7 +51,13 @@ impl SessionRejection {
     /// As [`SessionRejection::answer`], told to the log.
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub(crate) fn told(&self) -> Answer {
-        tracing::error!(error = %self, "no session for a handler");
+        match self {
+            // As with the layer's own commit: signed out elsewhere is nobody's mistake.
+            Self::Load(error @ Error::Ended(_)) => {
+                tracing::info!(%error, "a request went on without its session");
+            }
+            error => tracing::error!(%error, "a handler's session was not loaded, saved or ended"),
+        }
         self.answer()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use session_core::SessionData;
 
-use super::Answer;
+use super::{Answer, answer::CHALLENGE};
 use crate::handle::SessionHandle;
 
 /// Lets only requests through whose session has a subject. It must stand inside a [`SessionLayer`](super::SessionLayer) (added before
@@ -82,7 +82,7 @@ impl<T: SessionData> RequireAuth<T> {
     #[must_use]
     pub fn check(&self, session: &SessionHandle<T>, method: &str, wanted: &str) -> Option<Answer> {
         if !session.is_authenticated() {
-            return Some(self.turn_away(method, wanted, "Cookie".into()));
+            return Some(self.turn_away(method, wanted, CHALLENGE.into()));
         }
         let age = self.fresh?;
         let proven = session.authenticated_at();
@@ -90,7 +90,7 @@ impl<T: SessionData> RequireAuth<T> {
             return None;
         }
         let challenge =
-            format!(r#"Cookie error="insufficient_user_authentication", max_age="{}""#, age.as_secs());
+            format!(r#"{CHALLENGE} error="insufficient_user_authentication", max_age="{}""#, age.as_secs());
         Some(self.turn_away(method, wanted, challenge))
     }
 
@@ -100,7 +100,6 @@ impl<T: SessionData> RequireAuth<T> {
             Some(sign_in) if matches!(method, "GET" | "HEAD") => {
                 Answer::new(303, "".into()).with("location", sign_in_location(sign_in, wanted))
             }
-            // RFC 9110 §11.6.1 demands a challenge; there is no registered scheme for cookies.
             _ => Answer::new(401, "".into()).with("www-authenticate", challenge),
         }
     }

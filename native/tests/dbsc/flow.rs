@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_native::{Rejection, Store as _};
+use session_native::{Client, Rejection, Store as _};
 
 use crate::{
     browser::{Browser, Device, parameter},
@@ -108,6 +108,23 @@ async fn a_stolen_cookie_is_dead_after_the_life_of_one_proof_though_its_owner_go
     let public = thief.get("/public").await;
     assert_eq!((&**public.body(), public.headers().contains_key("set-cookie")), ("", false));
     assert_eq!(browser.get("/account").await.status(), 200);
+}
+
+// Row 10: without its device a cookie is good for one thing, which harms nobody for long: a browser that lost its key can sign out.
+#[tokio::test]
+async fn a_cookie_without_its_device_can_still_sign_out() {
+    let world = World::new();
+    let site = world.axum();
+    let mut browser = signed_in(&world, &site).await;
+    world.advance(LIFE);
+    let mut copy = browser.steal();
+    copy.forget(BOUND);
+    assert_eq!(copy.get("/account").await.status(), 401);
+    assert_eq!(copy.post("/logout").await.status(), 200);
+    assert_eq!(*world.refused.lock().unwrap(), [Rejection::BoundElsewhere; 2]);
+    assert_eq!(browser.get("/account").await.status(), 401);
+    assert_eq!(world.refused.lock().unwrap().last(), Some(&Rejection::Revoked));
+    assert_eq!(world.bindings.stats().sessions, 0);
 }
 
 #[tokio::test]
@@ -295,6 +312,46 @@ async fn a_rotation_keeps_the_binding() {
     let later = world.sessions.device(&key).await.unwrap().unwrap();
     assert_eq!((&later.key, later.bound_at), (&device.key, device.bound_at));
     assert_eq!(later.proven_at.since(device.proven_at), LIFE + 2 * SECOND);
+}
+
+/// A browser proves its device by itself, at any time: also while it waits for the answer with a new token.
+async fn crosses_a_rotation(world: &World, site: &impl Site) {
+    let mut browser = signed_in(world, site).await;
+    let old = browser.cookie(SESSION).unwrap().to_owned();
+    let challenge = browser.challenge().await;
+    let mut other_tab = world.sessions.load(format!("{SESSION}={old}"), &Client::default()).await.unwrap();
+    other_tab.regenerate();
+    let set = world.sessions.commit(&mut other_tab).await.unwrap().unwrap();
+    let proof = browser.bound.as_ref().unwrap().device.proof(&challenge);
+    for answer in [browser.ask_for_challenge().await, browser.prove(&proof).await] {
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (503, &"1".parse().unwrap())
+        );
+        assert!(!answer.headers().contains_key("set-cookie"));
+    }
+    browser.refresh().await;
+    assert!(browser.bound.is_some(), "it keeps its key, and tries again");
+
+    browser.plant(SESSION, set.value());
+    world.advance(LIFE);
+    assert_eq!(browser.get("/account").await.status(), 200);
+    // Long after the rotation nobody waits for an answer any more.
+    browser.plant(SESSION, &old);
+    assert_eq!(browser.ask_for_challenge().await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_proof_that_crosses_a_rotation_is_to_be_sent_again() {
+    let world = World::new();
+    crosses_a_rotation(&world, &world.axum()).await;
+}
+
+#[cfg(feature = "actix")]
+#[tokio::test]
+async fn a_proof_that_crosses_a_rotation_is_to_be_sent_again_in_actix_web() {
+    let world = World::new();
+    crosses_a_rotation(&world, &world.actix()).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The application in actix-web, and what is its own.
 
+use core::pin::Pin;
 use std::{
     env,
     net::TcpListener,
@@ -23,6 +24,7 @@ use http::header;
 use session_native::{
     CookieHeld, SessionData, SessionHandle, Sessions,
     actix::{CsrfGuard, RequireAuth, SessionLayer},
+    store::Freshness,
 };
 
 use crate::{
@@ -72,14 +74,12 @@ fn serve(app: App, listener: Listener, place: Place, failing: bool) -> Server {
                     let guard = scope.guard.clone();
                     let on = guard.is_some();
                     let guard = guard.unwrap_or_else(RequireAuth::unauthorized);
-                    let freshness = scope.freshness;
-                    let asks = from_fn(move |request: ServiceRequest, next: Next<_>| {
-                        if let Some(freshness) = freshness {
-                            request.extensions_mut().insert(freshness);
-                        }
-                        next.call(request)
-                    });
-                    services.service(actix_scope(scope).wrap(Condition::new(on, guard)).wrap(asks));
+                    let (outside, inside) = match scope.asks_inside {
+                        true => (None, scope.freshness),
+                        false => (scope.freshness, None),
+                    };
+                    let scope = actix_scope(scope).wrap(from_fn(asking(inside)));
+                    services.service(scope.wrap(Condition::new(on, guard)).wrap(from_fn(asking(outside))));
                 }
             })
             .wrap(Condition::new(failing, from_fn(fail)))
@@ -103,6 +103,20 @@ fn serve(app: App, listener: Listener, place: Place, failing: bool) -> Server {
     let handle = starting.recv().unwrap();
     // The command is sent at once; nobody waits for what it gives.
     Server { place, stop: Some(Box::new(move || drop(handle.stop(false)))) }
+}
+
+type Passed<B> = Pin<Box<dyn Future<Output = Result<ServiceResponse<B>, actix_web::Error>>>>;
+
+/// A middleware that asks something of a cache, if anything.
+fn asking<B: MessageBody + 'static>(
+    freshness: Option<Freshness>,
+) -> impl Fn(ServiceRequest, Next<B>) -> Passed<B> {
+    move |request, next| {
+        if let Some(freshness) = freshness {
+            request.extensions_mut().insert(freshness);
+        }
+        Box::pin(next.call(request))
+    }
 }
 
 /// A layer that stands for none.
@@ -135,6 +149,10 @@ fn actix_scope(scope: Scope) -> ActixScope {
                     }
                 })
             }
+            Route::Trying(handler) => web::to(move |session: Handle| {
+                let tried = handler(session);
+                async move { tried.await.map(|()| HttpResponse::Ok().finish()) }
+            }),
             Route::Cart(handler) => web::to(move |cart: SessionHandle<Cart>| {
                 let reply = handler(cart);
                 async move { response(reply.await) }

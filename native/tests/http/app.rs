@@ -7,7 +7,7 @@ use session_native::{
     MergePolicies, MergePolicy, SessionData, SessionHandle,
     csrf::CsrfGuard,
     store::Freshness,
-    web::{RequireAuth, SessionLayer},
+    web::{RequireAuth, SessionLayer, SessionRejection},
 };
 
 use crate::support::{Data, World};
@@ -90,6 +90,7 @@ impl From<(u16, &str)> for Reply {
 
 type Later = Pin<Box<dyn Future<Output = Reply> + Send>>;
 type Handler<A> = Arc<dyn Fn(A) -> Later + Send + Sync>;
+type Tried = Pin<Box<dyn Future<Output = Result<(), SessionRejection>> + Send>>;
 
 /// What stands under a path, for every method.
 #[derive(Clone)]
@@ -98,6 +99,8 @@ pub(crate) enum Route {
     Plain(Reply),
     /// Takes the session and the request's body.
     Session(Handler<(Handle, String)>),
+    /// Takes the session, and leaves it to the framework to answer for a failure.
+    Trying(Arc<dyn Fn(Handle) -> Tried + Send + Sync>),
     Cart(Handler<SessionHandle<Cart>>),
     Both(Handler<(Handle, SessionHandle<Cart>)>),
 }
@@ -106,8 +109,10 @@ pub(crate) enum Route {
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     pub(crate) prefix: &'static str,
-    /// What an extension, outside of the guard, asks of a cache.
+    /// What an extension asks of a cache.
     pub(crate) freshness: Option<Freshness>,
+    /// It stands at the routes, where the guard doesn't see it.
+    pub(crate) asks_inside: bool,
     pub(crate) guard: Option<RequireAuth<Data>>,
     pub(crate) routes: Vec<(&'static str, Route)>,
 }
@@ -137,6 +142,15 @@ impl Scope {
             Box::pin(async move { reply.await.into() })
         });
         self.routes.push((path, Route::Session(handler)));
+        self
+    }
+
+    pub(crate) fn trying<F, R>(mut self, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Handle) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), SessionRejection>> + Send + 'static,
+    {
+        self.routes.push((path, Route::Trying(Arc::new(move |session| Box::pin(handler(session))))));
         self
     }
 

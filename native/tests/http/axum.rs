@@ -79,6 +79,7 @@ fn axum_scope(scope: Scope) -> Router {
             Route::Session(handler) => {
                 any(async move |session: Handle, body: String| response(handler((session, body)).await))
             }
+            Route::Trying(handler) => any(async move |session: Handle| handler(session).await),
             Route::Cart(handler) => any(async move |cart: SessionHandle<Cart>| response(handler(cart).await)),
             Route::Both(handler) => any(async move |session: Handle, cart: SessionHandle<Cart>| {
                 response(handler((session, cart)).await)
@@ -86,13 +87,14 @@ fn axum_scope(scope: Scope) -> Router {
         };
         routes.route(path, route)
     });
-    let routes = match scope.guard {
+    let guarded = |routes: Router| match scope.guard {
         Some(guard) => routes.layer(guard),
         None => routes,
     };
     match scope.freshness {
-        Some(freshness) => routes.layer(Extension(freshness)),
-        None => routes,
+        Some(freshness) if scope.asks_inside => guarded(routes.layer(Extension(freshness))),
+        Some(freshness) => guarded(routes).layer(Extension(freshness)),
+        None => guarded(routes),
     }
 }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use session_native::{Client, ClientBinding, CookieHeld, Error, MemoryStore, Sessions, web::SessionLayer};
+use session_native::{
+    Client, ClientBinding, CookieHeld, Error, MemoryStore, Rejection, Sessions, web::SessionLayer,
+};
 
 use crate::{
-    app::{App, Cart, Scope, routes},
+    app::{App, Cart, Handle, Scope, routes},
     client::Framework,
     support::{
-        World, config, cookie_of,
+        Data, World, config, cookie_of,
         store::{Fault, Op},
     },
 };
@@ -104,6 +106,67 @@ pub(crate) async fn a_logout_that_failed_says_so_and_leaves_the_cookie<F: Framew
     assert_eq!(server.post("/logout", "").await.new_cookie(), None);
 }
 
+// Row 10, P6: a step-up in one tab, a logout with the old token in another.
+pub(crate) async fn a_logout_with_an_old_token_ends_the_session_or_says_so<F: Framework>() {
+    let world = World::new();
+    let server = F::start(routes().act("/rotate", Handle::regenerate).of(&world));
+    let old = world.sign_in("ada").await;
+    let new = server.post("/rotate", &old).await.new_cookie().unwrap();
+    world.stage.fail(Op::Delete, Fault::Before);
+    let answer = server.post("/logout", &old).await;
+    assert_eq!((answer.status, answer.new_cookie()), (503, None));
+    assert_eq!(server.get("/who", &new).await.text().await, "ada");
+    let answer = server.post("/logout", &old).await;
+    assert_eq!((answer.status, answer.new_cookie().as_deref()), (200, Some("")));
+    assert_eq!(server.get("/who", &new).await.text().await, "");
+}
+
+// The pattern of the quick start: what `?` makes of a session that ended or was rotated while the handler ran.
+pub(crate) async fn a_session_that_ended_while_a_handler_ran_is_a_401<F: Framework>() {
+    let world = World::new();
+    for (rotated, exact) in [(false, false), (false, true), (true, false), (true, true)] {
+        let cookie = world.sign_in("ada").await;
+        let (rival, theirs) = (world.clone(), cookie.clone());
+        let scope = Scope::default().trying("/", move |session| {
+            let (rival, theirs) = (rival.clone(), theirs.clone());
+            async move {
+                let mut other = rival.load(&theirs).await?;
+                if rotated {
+                    other.regenerate();
+                    rival.commit(&mut other).await?;
+                } else {
+                    rival.sessions.destroy(&mut other).await?;
+                }
+                if exact {
+                    session.update_now(|data| data.visits += 1).await?;
+                } else {
+                    session.update(|data| data.visits += 1);
+                    session.commit().await?;
+                }
+                Ok(())
+            }
+        });
+        let answer = F::start(scope.of(&world)).post("/", &cookie).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "rotated: {rotated}, exact: {exact}");
+        assert_eq!(answer.values(header::WWW_AUTHENTICATE), ["Cookie"]);
+        assert_eq!(answer.values(header::CACHE_CONTROL), ["no-store"]);
+        assert_eq!(answer.new_cookie(), None, "the cookie is left alone");
+        assert_eq!(answer.text().await, "the session ended meanwhile: load the page again, or sign in");
+    }
+
+    // What is a failure of the store stays one.
+    let cookie = world.sign_in("ada").await;
+    let stage = Arc::clone(&world.stage);
+    let scope = Scope::default().trying("/", move |session| {
+        let stage = Arc::clone(&stage);
+        async move {
+            stage.fail(Op::Save, Fault::Before);
+            Ok(session.update_now(|data| data.visits += 1).await?)
+        }
+    });
+    F::start(scope.of(&world)).post("/", &cookie).await.assert_unavailable();
+}
+
 pub(crate) async fn a_handler_outside_the_layer_is_told<F: Framework>() {
     let server = F::start(App { scopes: vec![routes()], ..App::default() });
     let answer = server.get("/read", "").await;
@@ -181,4 +244,61 @@ pub(crate) async fn binding_to_an_unknown_address_is_a_clear_error<F: Framework>
     }
     assert_eq!(server.get("/untouched", "").await.status, 200);
     assert!(Error::ClientAddressUnknown.to_string().contains("into_make_service_with_connect_info"));
+}
+
+/// Changes the session by half, as a bug does. A layer inside of the `SessionLayer` catches it.
+fn panic_halfway(session: &Handle) -> bool {
+    let halfway = || {
+        session.update(|data| {
+            data.fields.a += 10;
+            assert_eq!(data.fields.b, 10, "a bug");
+            data.fields.b -= 10;
+        });
+    };
+    std::panic::catch_unwind(core::panic::AssertUnwindSafe(halfway)).is_err()
+}
+
+// P2: a sum that was booked and never taken.
+pub(crate) async fn half_of_a_change_is_not_saved<F: Framework>() {
+    let world = World::new();
+    let scope = routes()
+        .act("/at-the-end", |session| assert!(panic_halfway(session)))
+        .on("/now", async |session, _| {
+            assert!(panic_halfway(&session));
+            assert!(matches!(session.commit().await, Err(Error::Panicked)));
+            assert!(matches!(session.update_now(|data| data.visits += 1).await, Err(Error::Panicked)));
+            "caught"
+        })
+        .on("/committed-before", async |session, _| {
+            session.regenerate();
+            session.update(|data| data.visits = 7);
+            session.commit().await.unwrap();
+            assert!(panic_halfway(&session));
+            "caught"
+        })
+        .on("/sign-out", async |session, _| {
+            assert!(panic_halfway(&session));
+            session.destroy().await.unwrap();
+            "caught"
+        });
+    let server = F::start(scope.of(&world));
+    let cookie = world.sign_in("ada").await;
+    for path in ["/at-the-end", "/now"] {
+        let answer = server.post(path, &cookie).await;
+        assert_eq!((answer.status, answer.new_cookie()), (500, None), "{path}");
+        assert_eq!(world.data(&cookie).await, Data::default(), "{path}");
+    }
+    let visitor = server.post("/at-the-end", "").await;
+    assert_eq!((visitor.status, visitor.new_cookie()), (500, None));
+    assert_eq!(server.post("/write", &cookie).await.status, 200, "it is that request alone");
+
+    // What was saved before stands, and the client hears of it.
+    let answer = server.post("/committed-before", &cookie).await;
+    let new = answer.new_cookie().expect("the rotated token");
+    assert_eq!((answer.status, world.data(&new).await), (500, Data { visits: 7, ..Data::default() }));
+
+    // Nothing of a session that is ended matters.
+    let answer = server.post("/sign-out", &new).await;
+    assert_eq!(answer.new_cookie().as_deref(), Some(""));
+    assert_eq!(world.load(&new).await.unwrap().rejection(), Some(Rejection::Revoked));
 }

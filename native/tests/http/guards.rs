@@ -211,6 +211,24 @@ pub(crate) async fn requests_of_other_origins_are_refused<F: Framework>() {
         assert_eq!(send(method, "/read", &foreign).await.status, 200);
     }
     assert_eq!(send(Method::POST, "/a/callback", &foreign).await.text().await, "called");
+    // A WebSocket of a sibling subdomain: the browser sends the cookie along.
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    let sibling = [("sec-fetch-site", "same-site"), ("origin", "https://sub.app.example")];
+    for fields in [&sibling[..], &sibling[1..], &foreign[..]] {
+        assert_eq!(
+            send(Method::GET, "/read", &[&upgrade[..], fields].concat()).await.status,
+            403,
+            "{fields:?}"
+        );
+    }
+    let own = [("sec-fetch-site", "same-origin"), ("origin", "https://app.example")];
+    for fields in [&own[..], &own[1..]] {
+        assert_eq!(
+            send(Method::GET, "/read", &[&upgrade[..], fields].concat()).await.status,
+            200,
+            "{fields:?}"
+        );
+    }
     for fields in [
         &[][..],
         &[("sec-fetch-site", "same-origin"), ("origin", "https://app.example")],

@@ -52,6 +52,7 @@ suite! {
         a_commit_in_mid_request_sends_one_cookie
         a_destroy_in_mid_request_is_the_last_word
         an_update_in_mid_request_counts_exactly_and_sends_one_cookie
+        an_update_that_was_given_up_is_not_saved_with_the_request
         a_commit_in_mid_request_does_not_replace_the_token_of_a_login
         a_remembered_session_gets_a_cookie_that_lasts;
     failures:
@@ -60,13 +61,17 @@ suite! {
         data_that_does_not_fit_into_the_cookie_is_a_413_that_names_both_sizes
         a_field_that_two_requests_must_not_change_makes_the_later_answer_a_409
         a_logout_that_failed_says_so_and_leaves_the_cookie
+        a_logout_with_an_old_token_ends_the_session_or_says_so
+        a_session_that_ended_while_a_handler_ran_is_a_401
         a_handler_outside_the_layer_is_told
         the_cookie_of_a_commit_is_sent_although_the_last_commit_fails
         a_logout_stands_although_the_last_commit_fails
         a_token_that_is_owed_is_sent_although_the_store_fails_afterwards
-        binding_to_an_unknown_address_is_a_clear_error;
+        binding_to_an_unknown_address_is_a_clear_error
+        half_of_a_change_is_not_saved;
     freshness:
-        a_route_says_how_fresh_its_sessions_are;
+        a_route_says_how_fresh_its_sessions_are
+        a_guard_makes_no_route_less_fresh;
     guards:
         visitors_who_are_not_signed_in_are_turned_away
         a_protected_route_loads_the_session_once

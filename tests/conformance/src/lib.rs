@@ -42,10 +42,11 @@
 //! A store whose time can't be set by hand (a Redis server) waits in [`Harness::advance`] and says with [`Harness::GRAIN`] how
 //! exactly it can wait.
 //!
-//! The points stand in [`store`] and [`query`]; each is a sentence, and a panic is its failure.
+//! The points stand in [`store`], [`query`] and (for stores that limit the sessions of a subject) [`limit`]; each is a sentence, and a panic is its failure.
 
 #![forbid(unsafe_code)]
 
+pub mod limit;
 pub mod query;
 pub mod store;
 mod support;
@@ -78,7 +79,7 @@ pub trait Harness: Send + Sync + 'static {
     fn advance(&self, by: Duration) -> impl Future<Output = ()> + Send;
 }
 
-/// Runs one point on a fresh harness, on a runtime with two threads. [`store_tests`] and [`query_tests`] call it.
+/// Runs one point on a fresh harness, on a runtime with two threads. [`store_tests`] and its like call it.
 ///
 /// # Panics
 /// If the point doesn't hold, or there is no runtime to be had.
@@ -99,14 +100,15 @@ macro_rules! store_tests {
     };
 }
 
-/// Every point of both contracts, one after the other, in the future that it gives: for stores whose servers take long to start. The expression is evaluated
-/// for each point, and may await.
+/// Every point of both contracts, and of the limit, one after the other, in the future that it gives: for stores whose servers take long to start. The
+/// expressions are evaluated for each point, and may await.
 #[macro_export]
 macro_rules! all_in_turn {
-    ($harness:expr) => {
+    ($harness:expr, limited: $limited:expr) => {
         async {
             $crate::store_points!(in_turn, $harness);
             $crate::query_points!(in_turn, $harness);
+            $crate::limit_points!(in_turn, $limited);
         }
     };
 }
@@ -193,6 +195,33 @@ macro_rules! query_points {
     };
 }
 
+/// One `#[test]` for each point of what a limit of sessions for each subject means, in a module `limit`: as [`store_tests`], with a harness whose
+/// store is limited to [`limit::PER_SUBJECT`].
+#[macro_export]
+macro_rules! limit_tests {
+    ($harness:expr) => {
+        $crate::limit_points!(points, $harness);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! limit_points {
+    ($then:ident, $harness:expr) => {
+        $crate::$then!(
+            limit,
+            $harness,
+            [
+                one_beyond_the_limit_ends_the_least_recently_used,
+                a_session_that_signs_in_counts,
+                an_ended_session_takes_nobodys_place,
+                a_revoked_session_takes_nobodys_place,
+                of_many_sign_ins_at_once_as_many_stay_as_may,
+            ]
+        );
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! points {
@@ -227,7 +256,7 @@ mod tests {
     #[test]
     fn every_point_is_in_its_macro() {
         let macros = include_str!("lib.rs");
-        for source in [include_str!("store.rs"), include_str!("query.rs")] {
+        for source in [include_str!("store.rs"), include_str!("query.rs"), include_str!("limit.rs")] {
             let points = source.lines().filter_map(|line| line.strip_prefix("pub async fn "));
             for point in points.filter_map(|line| line.split('<').next()) {
                 assert!(macros.contains(&format!("            {point},\n")), "{point} is in no macro");

@@ -10,7 +10,10 @@ use session_faults::{
     report::report,
     servers::{RedisServer, RedisServerBuilder, until},
 };
-use session_native::{Client, Error, RedisStore, Sessions, Store as _, Stored, SubjectTag};
+use session_native::{
+    Client, Clock, Error, ManualClock, RedisStore, Sessions, Store as _, StoreError, Stored, SubjectTag,
+    SystemClock,
+};
 use tokio::time::sleep;
 
 /// One operation of the store takes at most 1.5 s, a request here makes two; the rest is for a busy machine.
@@ -24,10 +27,15 @@ struct World {
 
 impl World {
     async fn new(options: RedisServerBuilder) -> Self {
+        Self::by(SystemClock, options).await
+    }
+
+    async fn by(clock: impl Clock + Clone, options: RedisServerBuilder) -> Self {
         let server = options.start().await;
         let proxy = Proxy::before(server.address()).await;
-        let store = RedisStore::connect(&proxy.url()).await.expect("the server is well");
-        Self { server, proxy, sessions: sessions_in(store) }
+        let builder = RedisStore::builder(proxy.url()).clock(clock.clone());
+        let store = builder.connect().await.expect("the server is well");
+        Self { server, proxy, sessions: sessions_in(store).clock(clock) }
     }
 
     async fn pulse(&self) -> Pulse<RedisStore> {
@@ -142,25 +150,35 @@ async fn loading_its_data() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_memory() {
-    let world = World::new(RedisServer::builder()).await;
-    let mut leaving = world.sessions.create();
-    leaving.authenticate("leaving");
-    let cookie = world.sessions.commit(&mut leaving).await.expect("there is room").expect("a cookie");
+    let clock = ManualClock::default();
+    let world = World::by(clock.clone(), RedisServer::builder()).await;
+    let mut cookies = Vec::new();
+    for subject in ["leaving", "leaving everywhere"] {
+        let mut session = world.sessions.create();
+        session.authenticate(subject);
+        let cookie = world.sessions.commit(&mut session).await.expect("there is room").expect("a cookie");
+        cookies.push(cookie_of(&cookie));
+    }
+    let load = async |cookie| world.sessions.load(cookie, &Client::default()).await.expect("loads go on");
     let pulse = world.pulse().await;
     world.server.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     world.server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     sleep(Duration::from_millis(500)).await;
 
-    let mut session =
-        world.sessions.load(&cookie_of(&cookie), &Client::default()).await.expect("loads go on");
+    // A tenth of the idle timeout later, loads extend their sessions.
+    clock.advance(world.sessions.config().expiry.idle() / 10);
+    let mut session = load(&cookies[0]).await;
     assert_eq!(session.subject(), Some("leaving"));
-    let mut other = world.sessions.load(&cookie_of(&cookie), &Client::default()).await.expect("loads go on");
+    assert_eq!(session.expires_at(), clock.now() + world.sessions.config().expiry.idle(), "extended");
+    let mut other = load(&cookies[0]).await;
     other.data_mut().count = 7;
     let error = world.sessions.commit(&mut other).await.expect_err("there is no room");
-    assert!(matches!(error, Error::Store(_)), "{error}");
+    assert!(matches!(error, Error::Store(StoreError::Full { .. })), "{error}");
     world.sessions.destroy(&mut session).await.expect("signing out needs no room");
-    let gone = world.sessions.load(&cookie_of(&cookie), &Client::default()).await.expect("loads go on");
-    assert!(!gone.is_authenticated(), "signed out");
+    assert!(!load(&cookies[0]).await.is_authenticated(), "signed out");
+    assert!(load(&cookies[1]).await.is_authenticated());
+    world.sessions.revoke_subject("leaving everywhere").await.expect("nor does signing out everywhere");
+    assert!(!load(&cookies[1]).await.is_authenticated(), "signed out everywhere");
 
     world.server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     let back = Instant::now();
@@ -168,7 +186,7 @@ async fn out_of_memory() {
     let recovery = beats.recovery_after(back);
     report(
         "out of memory (noeviction)",
-        "saves fail at once, loads and sign-outs go on, nothing is evicted or lost",
+        "saves fail at once and say why; loads (extending ones too) and sign-outs go on, nothing is evicted or lost",
         format_args!("\"{error}\"; recovery {} ms; {beats}", recovery.as_millis()),
     );
     assert_exact(&beats);

@@ -8,8 +8,9 @@ use std::{
 
 use clap::Args;
 use futures_util::TryStreamExt as _;
-use serde::{Deserialize, Serialize};
-use session_core::{Config, Key, Rejection, SessionData, SubjectTag, Summary, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use session_core::{Config, Key, Rejection, SubjectTag, Summary, Timestamp};
 use session_native::{Query as _, RedisStore, Sessions, Store as _, Stored};
 
 use crate::{
@@ -37,10 +38,7 @@ impl Live {
     }
 
     /// With the keys that open what is sealed.
-    async fn sessions(
-        &self,
-        secrets: &SecretSource,
-    ) -> Result<Sessions<AnyData, Stored<RedisStore>>, Failure> {
+    async fn sessions(&self, secrets: &SecretSource) -> Result<Sessions<Value, Stored<RedisStore>>, Failure> {
         let (current, previous) = secrets.secrets()?;
         let mut config = previous.iter().fold(Config::production(current), Config::previous_secret);
         // Whatever form a record has is read; nothing is written.
@@ -48,13 +46,6 @@ impl Live {
         Sessions::new(config, self.connect().await?).map_err(Failure::unusable)
     }
 }
-
-/// Whatever the application keeps in its sessions.
-#[derive(Default, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-struct AnyData(serde_json::Value);
-
-impl SessionData for AnyData {}
 
 #[derive(Args)]
 pub(crate) struct List {
@@ -146,8 +137,8 @@ struct SessionJson<'a> {
     rotation: u64,
 }
 
-impl<'a> From<&'a Summary<AnyData>> for SessionJson<'a> {
-    fn from(summary: &'a Summary<AnyData>) -> Self {
+impl<'a> From<&'a Summary<Value>> for SessionJson<'a> {
+    fn from(summary: &'a Summary<Value>) -> Self {
         Self {
             key: summary.key.to_string(),
             subject: summary.subject.as_deref(),
@@ -169,7 +160,7 @@ struct ListJson<'a> {
 impl List {
     pub(crate) async fn run(&self) -> Result<Report, Failure> {
         let sessions = self.live.sessions(&self.secrets).await?;
-        let mut found: Vec<Summary<AnyData>> = Vec::new();
+        let mut found: Vec<Summary<Value>> = Vec::new();
         if let Some(subject) = &self.subject {
             found = sessions.by_subject(subject).await.map_err(Failure::unusable)?;
         } else {
@@ -200,7 +191,7 @@ impl List {
 struct ShowJson<'a> {
     ok: bool,
     session: SessionJson<'a>,
-    data: &'a AnyData,
+    data: &'a Value,
 }
 
 impl Show {

@@ -7,7 +7,7 @@ use core::{
 use std::{
     io::{self, Write as _},
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use serde::Serialize;
@@ -136,8 +136,7 @@ pub(crate) const fn yes_or_no(value: bool) -> &'static str {
 
 /// The clock's time.
 pub(crate) fn now() -> Timestamp {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(0) + elapsed
+    SystemTime::now().into()
 }
 
 /// A point in time for people: the date, and how far it is from `now`.
@@ -145,9 +144,8 @@ pub(crate) fn moment(at: Timestamp, now: Timestamp) -> String {
     /// RFC 3339 has four digits for a year: this is the first second that needs five.
     const YEAR_10000: u64 = 253_402_300_800;
     let whole_seconds = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
-    let since_epoch = Duration::from_millis(at.as_millis());
-    let date = if since_epoch.as_secs() < YEAR_10000 {
-        humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string()
+    let date = if at.as_millis() < YEAR_10000 * 1000 {
+        humantime::format_rfc3339_millis(at.into()).to_string()
     } else {
         format!("{} ms after 1970", at.as_millis())
     };

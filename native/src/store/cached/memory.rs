@@ -11,7 +11,7 @@ use super::{
     message,
     protocol::{Change, EntryId},
 };
-use crate::store::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError};
+use crate::store::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError, message::Message};
 
 /// What several caches in one process subscribe to. Clones are the same channel.
 ///
@@ -35,7 +35,7 @@ pub struct MemoryChannel {
 
 #[derive(Clone, Copy)]
 enum Item {
-    Message([u8; 33]),
+    Message(Message),
     Heartbeat(Duration),
 }
 

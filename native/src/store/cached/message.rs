@@ -1,11 +1,9 @@
-//! The messages that writes of the store publish: 33 bytes, `kind | tag [16] | version [16]`. They name no session: a tag is a
-//! [`Key`](session_core::Key) or a [`SubjectTag`](session_core::SubjectTag), both hashes.
+//! What the messages of writes mean to a cache.
 
 use session_core::Version;
 
 use super::protocol::{Change, EntryId, Kind};
-
-const LEN: usize = 33;
+use crate::store::message::{CLEARED, DELETED, EPOCH, Message, SAVED, write};
 
 /// The change that a message tells of; `None` if it is no message of this version of the library.
 pub(super) fn decode(message: &[u8]) -> Option<Change> {
@@ -13,29 +11,23 @@ pub(super) fn decode(message: &[u8]) -> Option<Change> {
     let (tag, version) = rest.split_first_chunk::<16>()?;
     let version = Version::from_bytes(version.try_into().ok()?);
     let id = |kind| EntryId { kind, tag: *tag };
-    match kind {
-        b's' => Some(Change::Saved(id(Kind::Record), version)),
-        b'd' => Some(Change::Gone(id(Kind::Record))),
-        // The epoch stands where a version has its counter, so epochs are ordered as versions are.
-        b'e' => Some(Change::Saved(id(Kind::Epoch), version)),
-        b'c' => Some(Change::Cleared),
+    match *kind {
+        SAVED => Some(Change::Saved(id(Kind::Record), version)),
+        DELETED => Some(Change::Gone(id(Kind::Record))),
+        EPOCH => Some(Change::Saved(id(Kind::Epoch), version)),
+        CLEARED => Some(Change::Cleared),
         _ => None,
     }
 }
 
 /// The message of a change; subjects are never gone.
-pub(super) fn encode(change: Change) -> [u8; LEN] {
-    let (kind, tag, version) = match change {
-        Change::Saved(EntryId { kind: Kind::Record, tag }, version) => (b's', tag, version),
-        Change::Saved(EntryId { kind: Kind::Epoch, tag }, version) => (b'e', tag, version),
-        Change::Gone(EntryId { tag, .. }) => (b'd', tag, Version::default()),
-        Change::Cleared => (b'c', [0; 16], Version::default()),
-    };
-    let mut message = [0; LEN];
-    message[0] = kind;
-    message[1..17].copy_from_slice(&tag);
-    message[17..].copy_from_slice(&version.to_bytes());
-    message
+pub(super) fn encode(change: Change) -> Message {
+    match change {
+        Change::Saved(EntryId { kind: Kind::Record, tag }, version) => write(SAVED, &tag, version),
+        Change::Saved(EntryId { kind: Kind::Epoch, tag }, version) => write(EPOCH, &tag, version),
+        Change::Gone(EntryId { tag, .. }) => write(DELETED, &tag, Version::default()),
+        Change::Cleared => write(CLEARED, &[0; 16], Version::default()),
+    }
 }
 
 #[cfg(test)]

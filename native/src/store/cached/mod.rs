@@ -44,7 +44,7 @@ mod table;
 mod threads;
 mod time;
 
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::sync::{Arc, atomic::Ordering};
 
 pub use feed::{Feed, Link, Links};
@@ -181,9 +181,13 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
                     leading
                 }
                 // One request asks the store for all of them. What it got is taken from the cache, by the rules of the cache: it may
-                // have read before a change that this load must see.
+                // have read before a change that this load must see. If it failed, so have all.
                 Err(mut landing) => {
-                    let _ = landing.changed().await;
+                    if landing.changed().await.is_ok()
+                        && let Some(error) = landing.borrow_and_update().clone()
+                    {
+                        return Err(error);
+                    }
                     if let found @ Some(_) = self.table.get(key, lookup.subject.as_ref(), at_most) {
                         return Ok(found);
                     }
@@ -193,7 +197,13 @@ impl<S: Store, F: Feed> CachedStore<S, F> {
             },
         };
         let epoch = lookup.subject.map(|subject| self.table.watch(EntryId::epoch(&subject)));
-        let found = self.store.load(key, lookup).await?;
+        let found = match self.store.load(key, lookup).await {
+            Ok(found) => found,
+            Err(error) => {
+                record.failed(&error);
+                return Err(error);
+            }
+        };
         record.record(found.as_ref().map(|found| &found.record));
         if let (Some(epoch), Some(found)) = (epoch, &found) {
             epoch.epoch(found.epoch);
@@ -366,5 +376,15 @@ impl<S: Query, F: Feed> Query for CachedStore<S, F> {
         self.table.heard(Change::Cleared);
         self.table.sweep();
         cleared
+    }
+}
+
+/// Shows its counters, and no session.
+impl<S: Store, F> fmt::Debug for CachedStore<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore")
+            .field("store", &S::NAME)
+            .field("stats", &self.table.stats())
+            .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ use super::{
     sync::{AtomicU64, Mutex, MutexGuard, PoisonError},
     time::{MOST_LAG, Time, nanos},
 };
-use crate::store::{Bytes, Found, Record};
+use crate::store::{Bytes, Found, Record, StoreError};
 
 pub(super) struct Table {
     pub(super) pulses: Pulses,
@@ -45,8 +45,11 @@ struct Slot(Mutex<State>);
 struct State {
     bucket: Bucket,
     /// The loads that others may wait for.
-    flights: BTreeMap<EntryId, watch::Receiver<()>>,
+    flights: BTreeMap<EntryId, Landing>,
 }
+
+/// What those wait for who let another one ask: its error, or the end of its flight.
+pub(super) type Landing = watch::Receiver<Option<StoreError>>;
 
 /// What is held of an id, and until when it may be served.
 #[derive(Clone)]
@@ -166,7 +169,7 @@ impl Table {
     }
 
     /// As [`Table::watch`], of a load that others may wait for; or what to wait for, if another one is under way.
-    pub(super) fn lead(&self, id: EntryId, at_most: u64) -> Result<Watching<'_>, watch::Receiver<()>> {
+    pub(super) fn lead(&self, id: EntryId, at_most: u64) -> Result<Watching<'_>, Landing> {
         let mut state = self.lock(&id);
         // Whoever waits hopes to find an entry: there will be none that may be served while the pulse is weak.
         if !state.bucket.pulse().is_within(self.time.exact(), at_most) {
@@ -176,7 +179,7 @@ impl Table {
         if let Some(flight) = state.flights.get(&id) {
             return Err(flight.clone());
         }
-        let (flight, landing) = watch::channel(());
+        let (flight, landing) = watch::channel(None);
         state.flights.insert(id, landing);
         Ok(Watching { table: self, id, marker: Some(state.bucket.plant(id)), flight: Some(flight) })
     }
@@ -276,8 +279,8 @@ pub(super) struct Watching<'a> {
     id: EntryId,
     /// Until there is an answer.
     marker: Option<Marker>,
-    /// Wakes those who wait, by being dropped.
-    flight: Option<watch::Sender<()>>,
+    /// Wakes those who wait, by being dropped or by an error.
+    flight: Option<watch::Sender<Option<StoreError>>>,
 }
 
 impl Watching<'_> {
@@ -313,12 +316,18 @@ impl Watching<'_> {
     pub(super) fn unknown(self) {
         self.answered(None);
     }
-}
 
-impl Drop for Watching<'_> {
-    fn drop(&mut self) {
+    /// The store failed, for all who wait: they have waited as long as this one, and to ask a store that is down once more would double that.
+    pub(super) fn failed(mut self, error: &StoreError) {
+        if let Some(flight) = self.end() {
+            flight.send_replace(Some(error.clone()));
+        }
+    }
+
+    /// From now on nobody joins.
+    fn end(&mut self) -> Option<watch::Sender<Option<StoreError>>> {
         if self.marker.is_none() && self.flight.is_none() {
-            return;
+            return None;
         }
         let mut state = self.table.lock(&self.id);
         if let Some(marker) = self.marker.take() {
@@ -327,5 +336,12 @@ impl Drop for Watching<'_> {
         if self.flight.is_some() {
             state.flights.remove(&self.id);
         }
+        self.flight.take()
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        drop(self.end());
     }
 }

@@ -17,17 +17,17 @@ impl Limit {
         Self { most, turn: Mutex::new(()) }
     }
 
-    /// Ends the sessions of a subject beyond the limit, but not the newest: those that expire first are those that were used least recently.
+    /// Ends the sessions of a subject beyond the limit, but not the newest: those that expire first are those that were used least recently. Revoked
+    /// ones don't count; their records stay as they are.
     pub(super) fn enforce(&self, tables: &Tables, subject: &SubjectTag, newest: &Key) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let surplus = tables.filed(subject).len().saturating_sub(self.most);
-        if surplus == 0 {
+        let rivals = tables.rivals(subject, newest);
+        if rivals.len() < self.most {
             return;
         }
         let mut others: Vec<(Timestamp, Key)> = tables
-            .by_subject(subject)
+            .records(rivals, subject)
             .into_iter()
-            .filter(|(key, _)| key != newest)
             .map(|(key, found)| (found.record.expires_at, key))
             .collect();
         others.sort_unstable();
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Store as _, Version,
+        Query as _, Store as _, Version,
         store::{Lookup, MemoryStore, Record, Saved},
     };
 
@@ -82,6 +82,27 @@ mod tests {
         assert_eq!(store.stats().sessions, 3, "who didn't sign in ends nobody's session");
         assert_eq!(store.save(&keys[2], &signed_in, Version::default()).await, Ok(Saved::Stored));
         for (key, stays) in keys.iter().zip([true, false, true]) {
+            let found = store.load(key, Lookup::default()).await.expect("a load");
+            assert_eq!(found.is_some(), stays);
+        }
+    }
+
+    /// "Sign out everywhere else": a revocation, and the session that asked is authenticated anew, which is a save.
+    #[tokio::test]
+    async fn a_session_that_a_revocation_spared_counts() {
+        let store = MemoryStore::builder().sessions_per_subject(2).build();
+        let keys = [1, 2, 3, 4].map(|byte| Key::from_bytes([byte; 16]));
+        for key in &keys[..2] {
+            assert_eq!(store.create(key, &record(20)).await, Ok(true));
+        }
+        assert_eq!(store.revoke_subject(&SubjectTag::new("ada")).await, Ok(1));
+        let spared = Record { version: Version { counter: 1, nonce: 1 }, ..record(5) };
+        assert_eq!(store.save(&keys[0], &spared, Version::default()).await, Ok(Saved::Stored));
+        for key in &keys[2..] {
+            assert_eq!(store.create(key, &record(10)).await, Ok(true));
+        }
+        // The revoked one's record stays until it expires.
+        for (key, stays) in keys.iter().zip([false, true, true, true]) {
             let found = store.load(key, Lookup::default()).await.expect("a load");
             assert_eq!(found.is_some(), stays);
         }

@@ -3,7 +3,7 @@
 mod limit;
 mod table;
 
-use core::num::NonZeroUsize;
+use core::{fmt, num::NonZeroUsize};
 use std::sync::Arc;
 
 use limit::Limit;
@@ -88,7 +88,8 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// How many sessions a subject may have; no limit by default, and none if it is zero. One more ends those that were used least recently.
+    /// How many sessions a subject may have; no limit by default, and none if it is zero. One more ends those that were used least recently; revoked ones
+    /// don't count.
     #[must_use]
     pub const fn sessions_per_subject(mut self, most: usize) -> Self {
         self.per_subject = NonZeroUsize::new(most);
@@ -193,5 +194,12 @@ impl Query for MemoryStore {
     async fn clear(&self) -> Result<(), StoreError> {
         self.tables.clear();
         Ok(())
+    }
+}
+
+/// Shows how full it is, and no session.
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }

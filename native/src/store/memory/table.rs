@@ -6,7 +6,7 @@ use core::{
     time::Duration,
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -68,7 +68,14 @@ struct Subjects {
 struct Subject {
     epoch: u64,
     revoked_at: Timestamp,
-    keys: HashSet<Key, BuildHasherDefault<KeyHasher>>,
+    /// Its sessions, each with the epoch in which it was filed: those of an earlier one are revoked.
+    keys: HashMap<Key, u64, BuildHasherDefault<KeyHasher>>,
+}
+
+impl Subject {
+    fn file(&mut self, key: &Key) {
+        self.keys.insert(*key, self.epoch);
+    }
 }
 
 impl Subjects {
@@ -164,11 +171,28 @@ impl Tables {
     /// The keys of a subject, of expired records too.
     pub(super) fn filed(&self, subject: &SubjectTag) -> Vec<Key> {
         let subjects = self.subjects(subject);
-        subjects.known.get(subject).map(|known| known.keys.iter().copied().collect()).unwrap_or_default()
+        subjects.known.get(subject).map(|known| known.keys.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// The other keys of a subject that were filed since it was last revoked, of expired records too. This one, which was written just now, is
+    /// filed anew: a session that is spared by signing it in again is among them from then on.
+    pub(super) fn rivals(&self, subject: &SubjectTag, written: &Key) -> Vec<Key> {
+        let mut subjects = self.subjects(subject);
+        let Some(known) = subjects.known.get_mut(subject) else { return Vec::new() };
+        // It may have been deleted, or have changed hands, since.
+        if known.keys.contains_key(written) {
+            known.file(written);
+        }
+        let current = known.keys.iter().filter(|(key, filed)| **filed == known.epoch && *key != written);
+        current.map(|(key, _)| *key).collect()
     }
 
     pub(super) fn by_subject(&self, subject: &SubjectTag) -> Vec<(Key, Found)> {
-        let keys = self.filed(subject);
+        self.records(self.filed(subject), subject)
+    }
+
+    /// The live records under these keys that are the subject's.
+    pub(super) fn records(&self, keys: Vec<Key>, subject: &SubjectTag) -> Vec<(Key, Found)> {
         let lookup = Lookup { subject: Some(*subject), ..Lookup::default() };
         let found = keys.into_iter().filter_map(|key| Some((key, self.load(&key, lookup)?)));
         // One that changed hands between the two looks is another subject's.
@@ -236,7 +260,7 @@ impl Tables {
 
     fn file(&self, key: &Key, subject: Option<SubjectTag>) {
         let Some(subject) = subject else { return };
-        self.subjects(&subject).get_or_add(subject, self.clock.now()).keys.insert(*key);
+        self.subjects(&subject).get_or_add(subject, self.clock.now()).file(key);
     }
 
     fn unfile(&self, key: &Key, subject: Option<SubjectTag>) {
@@ -279,7 +303,7 @@ impl Tables {
         self.make_room(now);
         self.try_create(key, record, now).ok_or_else(|| {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            StoreError::Full { capacity: self.capacity }
+            StoreError::Full { capacity: Some(self.capacity) }
         })
     }
 
@@ -372,6 +396,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use core::hash::BuildHasher as _;
+    use std::collections::HashSet;
 
     use super::*;
     use crate::{clock::ManualClock, store::MemoryStore};
@@ -460,7 +485,7 @@ mod tests {
         let subject = |epoch, revoked_at, keys: &[u32]| Subject {
             epoch,
             revoked_at,
-            keys: keys.iter().map(|number| key(*number)).collect(),
+            keys: keys.iter().map(|number| (key(*number), epoch)).collect(),
         };
         let cases = [
             ("signed in", subject(0, Timestamp::default(), &[1]), true),
@@ -486,7 +511,7 @@ mod tests {
         let (mut subjects, now) = (Subjects::default(), Timestamp::from_millis(1));
         let (mut sweeps, mut next) = (0, 0);
         for number in 0..10_000 {
-            subjects.get_or_add(SubjectTag::new(&number.to_string()), now).keys.insert(key(number));
+            subjects.get_or_add(SubjectTag::new(&number.to_string()), now).file(&key(number));
             sweeps += usize::from(next != subjects.sweep_at);
             next = subjects.sweep_at;
         }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use redis::{ClientTlsConfig, TlsCertificates, cluster_routing::SingleNodeRoutingInfo};
 
 use super::{
-    Inner, RedisStore, Replicas, Scripts,
+    Inner, RedisStore, Replicas, Scripts, batch,
     connection::Connections,
     dial::{Dialer, Timeouts},
     keys::Keys,
-    loads::Loads,
-    saves::Saves,
+    loads::{Loads, Reader},
+    saves::{Saves, Writer},
     url::Servers,
 };
 use crate::{
@@ -110,9 +110,12 @@ impl RedisStoreBuilder {
     }
 
     /// Makes deleting a session and revoking a subject wait until so many replicas have it, so that a failover does not undo it; otherwise
-    /// they are errors. Not consensus: a replica that did not answer may still become the primary. Off by default.
-    pub const fn replicas(mut self, count: NonZeroU32, within: Duration) -> Self {
-        self.replicas = Some(Replicas { count, within });
+    /// they are errors. Not consensus: a replica that did not answer may still become the primary. Off by default, and if it is zero.
+    pub const fn replicas(mut self, count: u32, within: Duration) -> Self {
+        self.replicas = match NonZeroU32::new(count) {
+            Some(count) => Some(Replicas { count, within }),
+            None => None,
+        };
         self
     }
 
@@ -202,9 +205,14 @@ impl RedisStoreBuilder {
             }
             (true, true) => "SPUBLISH",
         };
+        let reader = Arc::new(Reader::new(&connections, &keys));
+        let writer = Arc::new(Writer::new(&connections, &keys, publish));
+        let batches =
+            (!connections.is_cluster()).then(|| batch::start(Arc::clone(&reader), Arc::clone(&writer)));
+        let (loads, saves) = batches.unzip();
         let inner = Inner {
-            loads: Loads::new(&connections, &keys),
-            saves: Saves::new(&connections, &keys, publish),
+            loads: Loads::new(reader, loads),
+            saves: Saves::new(writer, saves),
             connections,
             patient,
             keys,

@@ -16,6 +16,9 @@ pub(super) fn read<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
 
 /// What a store says of an error of Redis, whose messages name no keys.
 pub(super) fn store_error(error: &RedisError) -> StoreError {
+    if is_out_of_memory(error) {
+        return StoreError::Full { capacity: None };
+    }
     match error.kind() {
         ErrorKind::Io => match refused_by_tls(error) {
             Some(refused) => StoreError::misconfigured(refused),
@@ -36,6 +39,12 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         },
         _ => StoreError::unavailable(format!("Redis: {error}")),
     }
+}
+
+/// Whether a write was refused because the server has all the memory that it may have. An answer: it is well otherwise.
+fn is_out_of_memory(error: &RedisError) -> bool {
+    // Redis 6 wraps the errors of a script's commands in one of the script.
+    error.code() == Some("OOM") || error.detail().is_some_and(|detail| detail.contains("-OOM "))
 }
 
 /// What to do about a certificate that one side doesn't accept; trying again would not help.
@@ -67,4 +76,29 @@ pub(super) const fn timed_out(after: Duration) -> StoreError {
 
 pub(super) fn closed() -> StoreError {
     StoreError::unavailable("the connection to Redis was shut down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By a command, by a script, by one of Redis 6, and by what one of those caught.
+    #[test]
+    fn a_server_without_memory_is_full_and_not_gone() {
+        const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+        let answers = [
+            format!("-{OOM}\r\n"),
+            format!("-{OOM} script: 8a1f, on @user_script:7.\r\n"),
+            format!(
+                "-ERR Error running script (call to f_8a1f): @user_script:7: @user_script: 7: -{OOM} \r\n"
+            ),
+            format!("-@user_script: 7: -{OOM}\r\n"),
+        ];
+        for answer in answers {
+            let value = redis::parse_redis_value(answer.as_bytes()).expect("RESP");
+            assert_eq!(read::<()>(value), Err(StoreError::Full { capacity: None }), "{answer}");
+        }
+        let value = redis::parse_redis_value(b"-LOADING in memory\r\n").expect("RESP");
+        assert!(read::<()>(value).is_err_and(|error| error.is_unavailable()));
+    }
 }

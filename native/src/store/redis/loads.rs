@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 use session_core::{Key, SubjectTag};
 
 use super::{
-    batch::{BYTES, Batches},
+    batch::{Answers, BYTES, Batches},
     connection::Connections,
     error::read,
     keys::{Keys, bucket},
@@ -16,18 +16,18 @@ use super::{
 use crate::store::StoreError;
 
 /// A record, and the epoch of a subject.
-type Wanted = (Key, Option<SubjectTag>);
+pub(super) type Wanted = (Key, Option<SubjectTag>);
 /// The same as found.
-type Found = (Option<Vec<u8>>, Option<Value>);
+pub(super) type Found = (Option<Vec<u8>>, Option<Value>);
 
 /// Loads by the connections of a store.
 pub(super) struct Loads {
     reader: Arc<Reader>,
     /// Not in a cluster, where each name is on a node of its own.
-    batches: Option<Batches<Wanted, Found>>,
+    batches: Option<Batches<Reader>>,
 }
 
-struct Reader {
+pub(super) struct Reader {
     connections: Arc<Connections>,
     keys: Arc<Keys>,
     /// How many bytes a record has, on the average of the last batch: none says so before it is read.
@@ -35,19 +35,7 @@ struct Reader {
 }
 
 impl Loads {
-    pub(super) fn new(connections: &Arc<Connections>, keys: &Arc<Keys>) -> Self {
-        let (connections, keys) = (Arc::clone(connections), Arc::clone(keys));
-        let reader = Arc::new(Reader { connections, keys, typical: AtomicUsize::new(0) });
-        let batches = (!reader.connections.is_cluster()).then(|| {
-            let (reader, sizes) = (Arc::clone(&reader), Arc::clone(&reader));
-            let weight = move |(_, subject): &Wanted| {
-                1 + usize::from(subject.is_some()) + sizes.typical.load(Ordering::Relaxed) / BYTES
-            };
-            Batches::start(weight, move |wanted: Vec<Wanted>| {
-                let reader = Arc::clone(&reader);
-                async move { reader.many(&wanted).await }
-            })
-        });
+    pub(super) const fn new(reader: Arc<Reader>, batches: Option<Batches<Reader>>) -> Self {
         Self { reader, batches }
     }
 
@@ -72,7 +60,25 @@ impl Loads {
     }
 }
 
+impl Answers for Reader {
+    type Question = Wanted;
+    type Answer = Found;
+
+    fn weigh(&self, (_, subject): &Wanted) -> usize {
+        1 + usize::from(subject.is_some()) + self.typical.load(Ordering::Relaxed) / BYTES
+    }
+
+    async fn answer(&self, wanted: Vec<Wanted>) -> Result<Vec<Found>, StoreError> {
+        self.many(&wanted).await
+    }
+}
+
 impl Reader {
+    pub(super) fn new(connections: &Arc<Connections>, keys: &Arc<Keys>) -> Self {
+        let (connections, keys) = (Arc::clone(connections), Arc::clone(keys));
+        Self { connections, keys, typical: AtomicUsize::new(0) }
+    }
+
     /// An empty value, as of a tombstone, if there is none.
     async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
         let value: Option<_> =

@@ -21,7 +21,7 @@ mod topology;
 mod url;
 mod value;
 
-use core::{num::NonZeroU32, time::Duration};
+use core::{fmt, num::NonZeroU32, time::Duration};
 use std::sync::Arc;
 
 pub use builder::RedisStoreBuilder;
@@ -47,9 +47,9 @@ use crate::clock::Clock;
 /// Every operation is one script or one command on the primary, so it is atomic, and one round trip; saves compare versions, so they never create,
 /// and never overwrite what they have not seen. Clones share the connections.
 ///
-/// Without a cluster, loads and saves that many requests ask for at the same time go as one command, and each gets its own answer or error; nobody
-/// waits for others to come, and a load never joins what was sent before it began. What is lost with such a command (no answer in time, a
-/// connection that breaks) is lost for all that went with it.
+/// Without a cluster, what many requests ask for at the same time goes together, all loads as one command and all saves as another; each gets its
+/// own answer or error, once both commands are answered. Nobody waits for others to come, and a load never joins what was sent before it began.
+/// What is lost with such a command (no answer in time, a connection that breaks) is lost for all that went with it.
 ///
 /// # What Redis promises
 /// On one primary, everything the contract of [`Store`] says. Replication to others is asynchronous: a failover may undo what the last moments
@@ -179,29 +179,24 @@ impl Scripts {
 mod message {
     use session_core::{Key, SubjectTag, Version};
 
-    fn message(kind: u8, tag: &[u8; 16], version: [u8; 16]) -> [u8; 33] {
-        let mut message = [0; 33];
-        message[0] = kind;
-        message[1..17].copy_from_slice(tag);
-        message[17..].copy_from_slice(&version);
-        message
+    pub(super) use crate::store::message::Message;
+    use crate::store::message::{CLEARED, DELETED, EPOCH, SAVED, write};
+
+    pub(super) fn saved(key: &Key, version: Version) -> Message {
+        write(SAVED, key.as_bytes(), version)
     }
 
-    pub(super) fn saved(key: &Key, version: Version) -> [u8; 33] {
-        message(b's', key.as_bytes(), version.to_bytes())
+    pub(super) fn deleted(key: &Key) -> Message {
+        write(DELETED, key.as_bytes(), Version::default())
     }
 
-    pub(super) fn deleted(key: &Key) -> [u8; 33] {
-        message(b'd', key.as_bytes(), [0; 16])
-    }
-
-    pub(super) fn cleared() -> [u8; 33] {
-        message(b'c', &[0; 16], [0; 16])
+    pub(super) fn cleared() -> Message {
+        write(CLEARED, &[0; 16], Version::default())
     }
 
     /// The script appends the epoch.
     pub(super) fn start_of_revoked(subject: &SubjectTag) -> [u8; 17] {
-        let mut start = [b'e'; 17];
+        let mut start = [EPOCH; 17];
         start[1..].copy_from_slice(subject.as_bytes());
         start
     }
@@ -462,5 +457,12 @@ impl Store for RedisStore {
                 command.arg(holder);
             })
             .await
+    }
+}
+
+/// Shows how its connections do, and no address: a URL may hold a password.
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }

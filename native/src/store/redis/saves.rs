@@ -8,35 +8,36 @@ use redis::{Cmd, Value};
 use session_core::{Key, Version};
 
 use super::{
-    batch::{BYTES, Batches},
+    batch::{Answers, BYTES, Batches},
     connection::Connections,
     keys::{Keys, bucket},
+    message::Message,
     script::Script,
     value::{self, Head},
 };
 use crate::store::{Record, StoreError};
 
 /// One save, as the script wants it.
-struct Save {
+pub(super) struct Save {
     name: String,
     expected: [u8; 16],
     head: Head,
     payload: Bytes,
     left: u64,
-    message: [u8; 33],
+    message: Message,
 }
 
 /// What the script says to one.
-type Answer = Result<Value, StoreError>;
+pub(super) type Answer = Result<Value, StoreError>;
 
 /// Saves by the connections of a store.
 pub(super) struct Saves {
     writer: Arc<Writer>,
     /// Not in a cluster, where each record is on a node of its own.
-    batches: Option<Batches<Save, Answer>>,
+    batches: Option<Batches<Writer>>,
 }
 
-struct Writer {
+pub(super) struct Writer {
     connections: Arc<Connections>,
     keys: Arc<Keys>,
     publish: &'static str,
@@ -44,18 +45,7 @@ struct Writer {
 }
 
 impl Saves {
-    pub(super) fn new(connections: &Arc<Connections>, keys: &Arc<Keys>, publish: &'static str) -> Self {
-        let (connections, keys) = (Arc::clone(connections), Arc::clone(keys));
-        let script = Script::new(include_str!("scripts/save.lua"));
-        let writer = Arc::new(Writer { connections, keys, publish, script });
-        let batches = (!writer.connections.is_cluster()).then(|| {
-            let writer = Arc::clone(&writer);
-            let weight = |save: &Save| 1 + save.payload.len() / BYTES;
-            Batches::start(weight, move |saves: Vec<Save>| {
-                let writer = Arc::clone(&writer);
-                async move { writer.many(0, &saves).await }
-            })
-        });
+    pub(super) const fn new(writer: Arc<Writer>, batches: Option<Batches<Writer>>) -> Self {
         Self { writer, batches }
     }
 
@@ -66,7 +56,7 @@ impl Saves {
         record: &Record,
         expected: Version,
         left: u64,
-        message: [u8; 33],
+        message: Message,
     ) -> impl Future<Output = Answer> {
         let save = Save {
             name: self.writer.keys.record(key),
@@ -84,7 +74,25 @@ impl Saves {
     }
 }
 
+impl Answers for Writer {
+    type Question = Save;
+    type Answer = Answer;
+
+    fn weigh(&self, save: &Save) -> usize {
+        1 + save.payload.len() / BYTES
+    }
+
+    async fn answer(&self, saves: Vec<Save>) -> Result<Vec<Answer>, StoreError> {
+        self.many(0, &saves).await
+    }
+}
+
 impl Writer {
+    pub(super) fn new(connections: &Arc<Connections>, keys: &Arc<Keys>, publish: &'static str) -> Self {
+        let (connections, keys) = (Arc::clone(connections), Arc::clone(keys));
+        Self { connections, keys, publish, script: Script::new(include_str!("scripts/save.lua")) }
+    }
+
     async fn one(&self, bucket: u8, save: Save) -> Answer {
         self.many(bucket, &[save]).await?.pop().ok_or(StoreError::Malformed)?
     }

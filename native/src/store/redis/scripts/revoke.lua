@@ -1,6 +1,8 @@
 -- Moves the epoch of a subject on: beyond every one that it ever had, even if that is forgotten, because an epoch is a time.
 -- What its index lists is dead by that, and is let go when the next session is filed. (One that signs in again is filed again when it is extended.)
 -- KEYS: epoch of the subject, its index. ARGV: milliseconds to live, PUBLISH or SPUBLISH or nothing, channel, start of the message.
+-- First what needs no memory, whether the key is there or not: a script that has written is not refused for want of it any more.
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
 local now = redis.call('TIME')
 local epoch = now[1] * 1000 + math.floor(now[2] / 1000)
 local last = tonumber(redis.call('GET', KEYS[1]) or '0')
