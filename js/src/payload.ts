@@ -1,4 +1,4 @@
-/** What a session's token says, in the words of `core/FORMAT.md`, and the rules by which a save changes it: those of `core/src/lifecycle.rs`. */
+/** What a session's token says, in the words of `core/FORMAT.md`, and the rules by which a save changes it: those of `core/src/lifecycle/`. */
 import { fillRandom } from './engine.js';
 import type { BoundTo, Opened, Provider } from './provider.js';
 

@@ -166,7 +166,7 @@ fn records() {
     let codec = RecordCodec::new(&ring()).encrypted(true);
     let left = left_behind(&[("payload", &payload)], || {
         let stored = codec.encode(&key, &payload, &OsRandom).expect("random bytes");
-        assert_eq!(codec.decode(&key, &stored).expect("a record")[..], payload);
+        assert_eq!(codec.decode(&key, &stored[..]).expect("a record")[..], payload);
     });
     assert_eq!(left, [""; 0]);
 }
@@ -202,7 +202,7 @@ fn compressed_plaintexts_that_are_opened() {
         let record = records.encode(&key, &payload, &OsRandom).expect("random bytes");
         let left = left_behind(&[("payload", &payload[..64])], || {
             assert_eq!(codec.open(token.as_bytes(), NOW).expect("an authentic token").payload(), payload);
-            assert_eq!(records.decode(&key, &record).expect("a record")[..], payload);
+            assert_eq!(records.decode(&key, &record[..]).expect("a record")[..], payload);
         });
         assert_eq!(left, [""; 0]);
     }
