@@ -100,14 +100,16 @@ struct Lines<'a> {
     name: &'a str,
     numbers: Vec<u64>,
     attributes: Attributes,
-    data: Option<&'a str>,
+    /// Nobody looks at that of a reference.
+    data: Option<&'a [u8]>,
 }
 
 impl<'a> Lines<'a> {
     fn of(payload: &'a [u8]) -> Self {
         const KNOWN: [&str; 5] = ["sub", "auth", "epoch", "bind", "flash"];
-        let mut lines = str::from_utf8(payload).expect("text").splitn(3, '\n');
-        let mut first = lines.next().unwrap().split('.');
+        let mut lines = payload.splitn(3, |byte| *byte == b'\n');
+        let mut line = || lines.next().map(|line| str::from_utf8(line).expect("text"));
+        let mut first = line().unwrap().split('.');
         let name = first.next().unwrap();
         let numbers: Vec<u64> = first
             .map(|digits| {
@@ -117,7 +119,7 @@ impl<'a> Lines<'a> {
             })
             .collect();
         assert_eq!(numbers.len(), 4);
-        let attributes = match lines.next().expect("a second line") {
+        let attributes = match line().expect("a second line") {
             "" => Attributes(Vec::new()),
             json => serde_json::from_str::<Attributes>(json).expect("an object"),
         };
@@ -138,7 +140,7 @@ impl<'a> Lines<'a> {
     }
 
     fn data(&self) -> Value {
-        serde_json::from_str(self.data.expect("data is there")).expect("JSON")
+        serde_json::from_slice(self.data.expect("data is there")).expect("JSON")
     }
 
     fn facts(&self, session: &Session<Any>) {
