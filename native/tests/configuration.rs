@@ -161,6 +161,9 @@ async fn what_an_application_holds_can_be_shown() {
         format!("{app:?}"),
         r#"App { sessions: Sessions { store: "memory", cookie: "session", .. }, layer: SessionLayer { freshness: Cached, .. } }"#
     );
+    let arrival = app.layer.arrive();
+    let handle = arrival.session(None, &http::HeaderMap::new()).await.unwrap();
+    assert_eq!(format!("{handle:?}"), "SessionHandle { .. }");
     #[cfg(feature = "cache")]
     {
         use session_native::store::cached::{CachedStore, MemoryChannel};

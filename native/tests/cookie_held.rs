@@ -194,6 +194,27 @@ async fn a_revoked_subject_is_signed_out_here() {
     assert_eq!(node.load(&again).await.rejection(), Some(Rejection::Revoked));
 }
 
+/// Whoever takes over a session that is remembered for a month gets a shorter one: the month's cookie stays dead when that has ended.
+#[tokio::test]
+async fn a_cookie_of_before_a_rotation_stays_dead_for_longer_than_those_after_it() {
+    let node = Node::new();
+    let mut session = node.sessions.create();
+    session.authenticate("ada");
+    session.remember_for(Duration::from_secs(30 * 86_400));
+    let before = node.commit(&mut session).await.unwrap().unwrap();
+    let mut session = node.load(&before).await;
+    session.authenticate("bert");
+    let after = node.commit(&mut session).await.unwrap().unwrap();
+    node.clock.advance(config().expiry.absolute());
+    // What is out of date is dropped now and then.
+    for _ in 0..200 {
+        let cookie = node.sign_in("carla").await;
+        node.sessions.destroy(&mut node.load(&cookie).await).await.unwrap();
+    }
+    assert_eq!(node.load(&after).await.rejection(), Some(Rejection::Expired));
+    assert_eq!(node.load(&before).await.rejection(), Some(Rejection::Reused));
+}
+
 /// What ended is remembered for as long as a cookie of it could live, however many end.
 #[tokio::test]
 async fn what_ended_is_remembered_to_its_absolute_end() {
