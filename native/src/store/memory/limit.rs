@@ -108,6 +108,21 @@ mod tests {
         }
     }
 
+    /// Of two that sign in at once, the first to have its turn may find both filed.
+    #[tokio::test]
+    async fn all_beyond_the_limit_end_at_once() {
+        let store = MemoryStore::new();
+        let keys = [1, 2, 3, 4].map(|byte| Key::from_bytes([byte; 16]));
+        for (key, expires_in) in keys.iter().zip([10, 20, 5, 1]) {
+            assert_eq!(store.create(key, &record(expires_in)).await, Ok(true));
+        }
+        Limit::new(2).enforce(&store.tables, &SubjectTag::new("ada"), &keys[3]);
+        for (key, stays) in keys.iter().zip([false, true, false, true]) {
+            let found = store.load(key, Lookup::default()).await.expect("a load");
+            assert_eq!(found.is_some(), stays);
+        }
+    }
+
     #[test]
     fn of_fifty_logins_at_once_three_stay() {
         let store = MemoryStore::builder().sessions_per_subject(3).build();
