@@ -3,7 +3,7 @@
 use core::{fmt, time::Duration};
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use session_core::{Client, Flash, Key, Session, SessionData, SetCookie, Timestamp};
@@ -12,6 +12,7 @@ use crate::{
     backend::{Backend, Cell as _},
     client::TrustedProxies,
     error::Error,
+    lock::lock,
     sessions::Sessions,
     store::Freshness,
 };
@@ -313,10 +314,6 @@ fn is_stricter(freshness: Freshness, other: Freshness) -> bool {
         Freshness::Linearizable => Duration::ZERO,
     };
     age(freshness) < age(other)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;

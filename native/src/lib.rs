@@ -61,6 +61,7 @@ pub mod guide;
 mod handle;
 #[cfg(feature = "import")]
 pub mod import;
+mod lock;
 pub mod observe;
 mod query;
 pub mod resilience;

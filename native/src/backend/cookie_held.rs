@@ -1,10 +1,6 @@
 //! Sessions in the cookie itself, and what this process remembers of the ones that ended.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, hash::Hash, sync::Mutex};
 
 use session_core::{
     Error as CoreError, Key, Kind, Opened, Plaintext, Rejection, Session, SessionData, SubjectTag, Timestamp,
@@ -12,7 +8,7 @@ use session_core::{
 };
 
 use super::{Cell, Change, Refusal, Sealed, Written};
-use crate::{error::Error, sessions::Shared, store::Freshness};
+use crate::{error::Error, lock::lock, sessions::Shared, store::Freshness};
 
 /// Sessions that the client keeps, sealed, in its cookie: no store, any number of servers, at most 4096 bytes.
 ///
@@ -259,10 +255,6 @@ impl Sealed for CookieHeld {
     fn token_payload<T: SessionData>(session: &Session<T>) -> Result<Option<Plaintext>, CoreError> {
         Ok(session.cookie_payload())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod cookie_held;
 mod stored;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 pub use cookie_held::CookieHeld;
 use session_core::{Session, SetCookie, Timestamp, Version, lifecycle::Named};
@@ -11,7 +11,7 @@ pub use stored::Stored;
 
 use sealed::Backend as Sealed;
 
-use crate::{error::Error, sessions::Plain};
+use crate::{error::Error, lock::lock, sessions::Plain};
 
 /// Where sessions are kept: [`CookieHeld`] or [`Stored`]. Sealed: to keep sessions elsewhere, write a
 /// [`Store`](crate::Store).
@@ -158,12 +158,12 @@ pub trait Cell<T>: Sync {
 
 impl<T: Send> Cell<T> for Mutex<Box<Session<T>>> {
     fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R {
-        f(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(self))
     }
 }
 
 impl<T: Send> Cell<T> for Mutex<&mut Session<T>> {
     fn with<R>(&self, f: impl FnOnce(&mut Session<T>) -> R) -> R {
-        f(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(self))
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     observe::Observed,
     sessions::{Plain, Shared},
-    store::{Bytes, Found, Freshness, Lookup, Record, Saved, Store},
+    store::{Found, Freshness, Lookup, Record, Saved, Store},
 };
 
 /// Sessions in a [`Store`]: what they hold never reaches the client, they can be of any size, and they can be revoked.
@@ -32,7 +32,11 @@ pub struct Stored<S> {
 }
 
 impl<S: Store> Stored<S> {
-    pub(crate) fn decode(&self, key: &Key, payload: Bytes) -> Result<Plain, Unreadable> {
+    pub(crate) fn decode(
+        &self,
+        key: &Key,
+        payload: impl AsRef<[u8]> + Into<Vec<u8>>,
+    ) -> Result<Plain, Unreadable> {
         self.codec.decode(key, payload)
     }
 

@@ -1,11 +1,14 @@
 //! The circuit breaker: after some failures in a row nobody asks the store for a while, then a few probes find out whether it is back.
 
 use core::time::Duration;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
-use crate::observe::{Metric, names};
+use crate::{
+    lock::lock,
+    observe::{Metric, names},
+};
 
 /// When a breaker opens, and how it closes again.
 ///
@@ -269,7 +272,7 @@ impl CircuitBreaker {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while the lock is held.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

@@ -99,7 +99,7 @@ impl<T: SessionData, S: Store> Sessions<T, Stored<S>> {
     }
 
     pub(crate) fn decode(&self, key: &Key, record: &Record) -> Result<Plain, Unreadable> {
-        self.inner.backend.decode(key, record.payload.clone())
+        self.inner.backend.decode(key, &record.payload[..])
     }
 
     /// The store.

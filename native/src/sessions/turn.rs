@@ -12,7 +12,7 @@ use core::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use session_core::{Key, Random};
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::Shared;
-use crate::{backend::Backend, error::Error};
+use crate::{backend::Backend, error::Error, lock::lock};
 
 /// So many conflicts tell of a crowd in this process; most are of two requests.
 const QUEUE_FROM: u32 = 2;
@@ -83,7 +83,7 @@ impl Queues {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Queue>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queues)
     }
 }
 

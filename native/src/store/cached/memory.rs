@@ -1,7 +1,7 @@
 //! A feed inside of one process: for tests, and for several providers in one process.
 
 use core::time::Duration;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use session_core::{Key, SubjectTag, Version};
 use tokio::sync::{mpsc, watch};
@@ -11,7 +11,10 @@ use super::{
     message,
     protocol::{Change, EntryId},
 };
-use crate::store::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError, message::Message};
+use crate::{
+    lock::lock,
+    store::{Batch, Found, Lookup, Query, Record, Saved, Store, StoreError, message::Message},
+};
 
 /// What several caches in one process subscribe to. Clones are the same channel.
 ///
@@ -58,7 +61,7 @@ impl MemoryChannel {
     }
 
     fn lines(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::UnboundedSender<Item>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lines)
     }
 }
 

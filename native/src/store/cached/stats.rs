@@ -4,11 +4,12 @@ use core::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::watch;
 
 use super::{BUCKETS, protocol::Moment, table::Table};
+use crate::lock::lock;
 
 /// Counters of a [`CachedStore`](super::CachedStore) since it was made.
 ///
@@ -127,7 +128,7 @@ impl Counters {
         if alive == 0 && dead == 0 {
             return;
         }
-        let mut uptime = self.uptime.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uptime = lock(&self.uptime);
         uptime.live = (uptime.live + alive).saturating_sub(dead);
         if uptime.live < BUCKETS {
             uptime.down_since.get_or_insert(now);
@@ -144,7 +145,7 @@ impl Counters {
     }
 
     fn down(&self, now: Moment) -> Duration {
-        let uptime = self.uptime.lock().unwrap_or_else(PoisonError::into_inner);
+        let uptime = lock(&self.uptime);
         let now_down = uptime.down_since.map_or(0, |since| now.saturating_sub(since));
         Duration::from_nanos(uptime.down + now_down)
     }

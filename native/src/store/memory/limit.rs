@@ -1,10 +1,11 @@
 //! How many sessions a subject may have.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use session_core::{Key, SubjectTag, Timestamp};
 
 use super::table::Tables;
+use crate::lock::lock;
 
 /// A limit, kept by one caller at a time: two at once could each end what the other one spares.
 pub(super) struct Limit {
@@ -20,7 +21,7 @@ impl Limit {
     /// Ends the sessions of a subject beyond the limit, but not the newest: those that expire first are those that were used least recently. Revoked
     /// ones don't count; their records stay as they are.
     pub(super) fn enforce(&self, tables: &Tables, subject: &SubjectTag, newest: &Key) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         let rivals = tables.rivals(subject, newest);
         if rivals.len() < self.most {
             return;

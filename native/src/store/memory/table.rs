@@ -7,7 +7,7 @@ use core::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use session_core::{Key, SubjectTag, Timestamp, Version};
@@ -15,6 +15,7 @@ use session_core::{Key, SubjectTag, Timestamp, Version};
 use super::MemoryStats;
 use crate::{
     clock::Clock,
+    lock::lock,
     store::{Batch, Found, Lookup, Record, Saved, StoreError},
 };
 
@@ -386,11 +387,6 @@ impl Tables {
         known.revoked_at = now;
         known.epoch
     }
-}
-
-/// No lock is held while foreign code runs, so a poisoned one holds whole data all the same.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

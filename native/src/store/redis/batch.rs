@@ -433,6 +433,7 @@ mod tests {
             assert_eq!(sent.recv().await.expect("a batch").0, expected);
         }
     }
+
     #[tokio::test]
     async fn two_kinds_are_asked_together_and_answered_in_turn() {
         let (fixture, mut sent, mut sent_by_others) = Fixture::of_two();

@@ -12,7 +12,7 @@
 //! - in a cluster, which buckets it is responsible for: those whose slot is on the move belong to nobody until it has arrived.
 
 use core::{fmt, future::pending, time::Duration};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::try_join_all;
 use redis::{
@@ -37,9 +37,12 @@ use super::{
     topology::{primaries, responsible},
     url::Servers,
 };
-use crate::store::{
-    StoreError,
-    cached::{Feed, Link, Links},
+use crate::{
+    lock::lock,
+    store::{
+        StoreError,
+        cached::{Feed, Link, Links},
+    },
 };
 
 /// So many heartbeats are sent in the time of the lease.
@@ -242,7 +245,7 @@ impl Line {
     }
 
     fn link(&self) -> std::sync::MutexGuard<'_, Option<Link>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.link)
     }
 
     fn lose(&self) {
