@@ -124,6 +124,19 @@ mod tests {
         }
     }
 
+    /// Of many that sign in at once, one may be ended by another before it has its turn.
+    #[tokio::test]
+    async fn nobody_makes_room_for_one_that_has_ended() {
+        let store = MemoryStore::new();
+        let keys = [1, 2, 3].map(|byte| Key::from_bytes([byte; 16]));
+        for key in &keys {
+            assert_eq!(store.create(key, &record(10)).await, Ok(true));
+        }
+        assert_eq!(store.delete(&keys[2]).await, Ok(true));
+        Limit::new(2).enforce(&store.tables, &SubjectTag::new("ada"), &keys[2]);
+        assert_eq!(store.stats().sessions, 2);
+    }
+
     #[test]
     fn of_fifty_logins_at_once_three_stay() {
         let store = MemoryStore::builder().sessions_per_subject(3).build();

@@ -176,14 +176,15 @@ impl Tables {
     }
 
     /// The other keys of a subject that were filed since it was last revoked, of expired records too. This one, which was written just now, is
-    /// filed anew: a session that is spared by signing it in again is among them from then on.
+    /// filed anew: a session that is spared by signing it in again is among them from then on. None if it has been deleted, or has changed hands,
+    /// since: then nobody is to make room for it.
     pub(super) fn rivals(&self, subject: &SubjectTag, written: &Key) -> Vec<Key> {
         let mut subjects = self.subjects(subject);
         let Some(known) = subjects.known.get_mut(subject) else { return Vec::new() };
-        // It may have been deleted, or have changed hands, since.
-        if known.keys.contains_key(written) {
-            known.file(written);
+        if !known.keys.contains_key(written) {
+            return Vec::new();
         }
+        known.file(written);
         let current = known.keys.iter().filter(|(key, filed)| **filed == known.epoch && *key != written);
         current.map(|(key, _)| *key).collect()
     }
